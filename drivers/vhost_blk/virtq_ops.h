@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a ring layout brings: the inner side of virtq.h. Included by virtq.c and the layouts only.
+ */
+#ifndef _VHOST_BLK_VIRTQ_OPS_H
+#define _VHOST_BLK_VIRTQ_OPS_H
+
+#include "virtq.h"
+
+/**
+ * struct virtq_ops - a ring layout
+ * @check: size, alignment, position; 0 or -EINVAL
+ * @set_pos: start at a position
+ * @fetch: see virtq_fetch()
+ * @publish: see virtq_publish()
+ * @need_call: see virtq_need_call()
+ * @enable_kick: see virtq_enable_kick()
+ * @disable_kick: see virtq_disable_kick()
+ * @empty: see virtq_empty()
+ *
+ * The table says what a layout must have and serves virtq_init(). The data path does not go
+ * through its pointers: an indirect call costs more than most of these functions, so VIRTQ_CALL()
+ * in virtq.c names them.
+ */
+struct virtq_ops {
+	int (*check)(const struct virtq_cfg *cfg, const struct virtq_pos *pos);
+	void (*set_pos)(struct virtq *vq, const struct virtq_pos *pos);
+	int (*fetch)(struct virtq *vq, struct virtq_chain *chain);
+	void (*publish)(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+	bool (*need_call)(struct virtq *vq);
+	bool (*enable_kick)(struct virtq *vq);
+	void (*disable_kick)(struct virtq *vq);
+	bool (*empty)(const struct virtq *vq);
+};
+
+extern const struct virtq_ops virtq_split_ops;
+
+int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain);
+void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+bool virtq_split_need_call(struct virtq *vq);
+bool virtq_split_enable_kick(struct virtq *vq);
+void virtq_split_disable_kick(struct virtq *vq);
+bool virtq_split_empty(const struct virtq *vq);
+
+static inline bool virtq_id_inflight(const struct virtq *vq, unsigned int id)
+{
+	return vq->inflight[BIT_WORD(id)] & BIT_MASK(id);
+}
+
+static inline void virtq_id_take(struct virtq *vq, unsigned int id)
+{
+	vq->inflight[BIT_WORD(id)] |= BIT_MASK(id);
+}
+
+static inline void virtq_id_put(struct virtq *vq, unsigned int id)
+{
+	vq->inflight[BIT_WORD(id)] &= ~BIT_MASK(id);
+}
+
+#endif
