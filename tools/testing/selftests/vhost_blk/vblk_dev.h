@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A driver of our own for /dev/vhost-blk-NAME: the test owns every byte of the rings and of the guest memory, and every
+ * ioctl.  Three layers: host (configfs, backings), device (node, memory, messages) and ring (chains in, used entries out).
+ *
+ * Functions return 0 or a positive result, or a negative errno; none of them prints or asserts.
+ */
+#ifndef VBLK_DEV_H
+#define VBLK_DEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <linux/types.h>
+#include <linux/vhost.h>
+#include <linux/vhost_inflight.h>
+
+#include "vblk_abi.h"
+
+/* How long anything that must happen may take.  Generous: the debug kernel runs emulated, with KASAN. */
+#define VD_WAIT_MS	20000
+/* How long to watch that something does not happen. */
+#define VD_QUIET_MS	150
+
+#define VD_MAX_QUEUES	16
+#define VD_MAX_NUM	1024
+#define VD_NAME_LEN	32
+#define VD_PATH_LEN	128
+
+/* ---- host side: vblk_host.c ---- */
+
+enum vd_backing_kind {
+	VD_NULLB512,		/* null_blk, memory backed, 512-byte sectors */
+	VD_NULLB4096,
+	VD_EXT4,		/* file on ext4 on a loop device: direct I/O */
+	VD_TMPFS,		/* file on tmpfs */
+	VD_NULLB_SLOW,		/* null_blk that answers late */
+	VD_DM,			/* dm-linear over null_blk: can be frozen */
+	VD_NULLB_DISCARD,	/* null_blk that discards */
+	VD_NULLB_CACHE,		/* null_blk with a volatile cache and no FUA */
+};
+
+struct vd_backing {
+	enum vd_backing_kind kind;
+	char path[VD_PATH_LEN];	/* what the device is given */
+	char id[VD_NAME_LEN];	/* of the null_blk or dm device */
+	__u64 bytes;
+	unsigned int lbs;	/* logical block size of it */
+	bool block;
+};
+
+#define VD_SLOW_NS	200000000ULL	/* VD_NULLB_SLOW answers after this */
+
+int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes);
+void vd_backing_free(struct vd_backing *b);
+int vd_backing_read(const struct vd_backing *b, __u64 off, void *buf, size_t len);
+int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, size_t len);
+int vd_backing_resize(struct vd_backing *b, __u64 bytes);
+long vd_backing_flushes(const struct vd_backing *b);	/* that reached the disk so far */
+int vd_backing_freeze(const struct vd_backing *b);
+int vd_backing_thaw(const struct vd_backing *b);
+
+/* What is zero, NULL or -1 keeps the default of the kernel. */
+struct vd_config {
+	const char *path;
+	const char *serial;
+	int num_queues;
+	int queue_size;
+	int lbs;
+	int drain_timeout_ms;
+	bool read_only;
+	bool no_indirect;
+	bool no_event_idx;
+	bool no_discard;
+};
+
+void vd_name(char name[VD_NAME_LEN], const char *suffix);
+int vd_attr_set(const char *dev, const char *attr, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int vd_attr_get(const char *dev, const char *attr, char *buf, size_t len);
+long long vd_attr_num(const char *dev, const char *attr);
+int vd_create(const char *name, const struct vd_config *cfg);
+int vd_mkdir(const char *name);
+int vd_delete(const char *name);	/* once */
+int vd_remove(const char *name);	/* again and again while it is busy, for tear-down */
+int vd_node_open(const char *name, int flags);
+int vd_write_file(const char *path, const char *text);
+int vd_read_file(const char *path, char *buf, size_t len);
+int vd_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* kernel log: a cursor to start from, then the lines since that contain @needle */
+int vd_kmsg_open(void);
+int vd_kmsg_count(int fd, const char *needle);
+long vd_now_ms(void);
+
+/* ---- device: vblk_dev.c ---- */
+
+struct vd_queue;
+
+/* One thing that is mapped: guest addresses [iova, iova + size) are @va here. */
+struct vd_region {
+	__u64 iova;
+	__u64 size;
+	void *va;
+};
+
+#define VD_MAX_REGIONS	8
+
+struct vd_opts {
+	__u64 iova;		/* where guest memory starts */
+	__u64 mem_size;		/* 0: 16 MiB */
+	__u64 drop_features;	/* offered and not taken */
+	unsigned int num;	/* ring size; 0: 256 */
+	unsigned int num_queues;/* 0: 1 */
+	int open_flags;		/* 0: O_RDWR */
+	bool anon;		/* private anonymous memory instead of a memfd */
+	bool msg_v1;		/* struct vhost_msg instead of vhost_msg_v2 */
+	bool no_batch;
+	bool polled;		/* no call eventfd */
+	bool no_kickfd;
+};
+
+struct vd {
+	int fd;
+	int config_fd;		/* eventfd of VHOST_VDPA_SET_CONFIG_CALL */
+	int memfd;
+	bool msg_v1, no_batch;
+	__u64 features;		/* what was taken */
+	__u64 offered;
+	__u64 brk;		/* next free guest address */
+	struct vd_region mem[VD_MAX_REGIONS];
+	unsigned int nr_mem;
+	unsigned int nq;
+	struct vd_queue *q[VD_MAX_QUEUES];
+	struct vd_opts opts;
+};
+
+/* In pieces, in the order a client calls them, or vd_start() for all of it. */
+int vd_open(struct vd *d, const char *name, const struct vd_opts *opts);
+int vd_negotiate(struct vd *d);			/* owner, status 3, features, FEATURES_OK, backend features */
+int vd_setup_queues(struct vd *d);		/* allocates rings, NUM BASE ADDR KICK CALL ERR ENABLE */
+int vd_map_all(struct vd *d);
+int vd_driver_ok(struct vd *d);			/* CONFIG_CALL and DRIVER_OK */
+int vd_start(struct vd *d, const char *name, const struct vd_opts *opts);
+int vd_reset(struct vd *d);
+int vd_restart(struct vd *d);			/* after vd_reset(): everything again with fresh rings */
+void vd_close(struct vd *d);
+
+int vd_ioctl(struct vd *d, unsigned long cmd, void *arg);
+int vd_status(struct vd *d);
+int vd_set_status(struct vd *d, __u8 status);
+int vd_info(struct vd *d, struct vhost_inflight_info *info);
+int vd_qinfo(struct vd *d, unsigned int index, struct vhost_inflight_queue_info *info);
+int vd_get_config(struct vd *d, unsigned int off, void *buf, unsigned int len);
+int vd_vring_state(struct vd *d, unsigned long cmd, unsigned int index, unsigned int num);
+int vd_vring_file(struct vd *d, unsigned long cmd, unsigned int index, int fd);
+int vd_get_base(struct vd *d, unsigned int index);
+
+/* One IOTLB message; returns what write() returned, or -errno. */
+int vd_msg(struct vd *d, __u8 type, __u64 iova, __u64 size, void *va, __u8 perm);
+
+#define VD_NOADDR	(~0ULL)
+
+/* Guest memory: allocate by guest address, reach it by pointer. */
+__u64 vd_alloc(struct vd *d, __u64 size, __u64 align);
+void *vd_ptr(struct vd *d, __u64 iova);
+
+/* A backing, a device on it, and a driver of it: what most fixtures are. */
+struct vd_rig {
+	struct vd_backing b;
+	char name[VD_NAME_LEN];
+	bool created;
+	struct vd d;
+};
+
+/* @cfg and @opts may be NULL; @cfg->path is filled in.  Without @opts nothing is opened. */
+int vd_rig_make(struct vd_rig *r, enum vd_backing_kind kind, __u64 bytes, const struct vd_config *cfg,
+		const struct vd_opts *opts);
+/* May be called by the parent of the process that made it. */
+int vd_rig_free(struct vd_rig *r);
+
+/* ---- ring: vblk_ring.c ---- */
+
+struct vd_buf {
+	__u64 addr;
+	__u32 len;
+	bool write;		/* the device may write it */
+};
+
+enum vd_chain {
+	VD_DIRECT,
+	VD_INDIRECT,		/* one descriptor, everything in the table */
+	VD_MIXED,		/* the first buffer direct, the rest in a table */
+};
+
+/* What differs between ring layouts; packed rings get an instance of their own. */
+struct vd_ring_ops {
+	void (*place)(struct vd_queue *q);
+	void (*add)(struct vd_queue *q, __u16 head, const struct vd_buf *b, unsigned int n, enum vd_chain how);
+	bool (*used)(struct vd_queue *q, __u32 *id, __u32 *len);
+	bool (*need_kick)(struct vd_queue *q);
+	void (*call_on)(struct vd_queue *q, unsigned int after);
+	void (*call_off)(struct vd_queue *q);
+};
+
+extern const struct vd_ring_ops vd_split_ops;
+
+struct vd_queue {
+	struct vd *d;
+	const struct vd_ring_ops *ops;
+	unsigned int index;
+	__u16 num;
+	bool event_idx, polled;
+	int kick, call, err;
+	/* split ring, as the device sees it */
+	__u64 desc_iova, avail_iova, used_iova;
+	struct vd_desc *desc;
+	struct vd_avail *avail;
+	struct vd_used *used;
+	__u16 avail_idx;	/* shadow of avail->idx */
+	__u16 kicked_idx;	/* avail idx at the last kick */
+	__u16 last_used;
+	/* slots: descriptors of our own book-keeping, never read back from the ring */
+	__u16 free[VD_MAX_NUM];
+	unsigned int nr_free;
+	__u16 chain[VD_MAX_NUM];	/* descriptors a head stands for, starting with itself */
+	__u16 link[VD_MAX_NUM];
+	bool busy[VD_MAX_NUM];
+	__u32 used_len[VD_MAX_NUM];
+	__u64 table[VD_MAX_NUM];	/* indirect table of a head */
+	__u16 table_len[VD_MAX_NUM];
+	__u64 slots;			/* request headers and status bytes, VD_SLOT bytes per head */
+	unsigned long reaped;		/* used entries seen so far */
+	unsigned long bad_used;		/* used entries for heads that were not out */
+};
+
+#define VD_SLOT		32		/* 16 header, 1 status at 16 */
+#define VD_NO_STATUS	0xee		/* what we put in the status byte */
+
+struct vd_queue *vd_queue_new(struct vd *d, unsigned int index, unsigned int num);
+void vd_queue_free(struct vd_queue *q);
+void vd_queue_fresh(struct vd_queue *q);
+void vd_queue_start_at(struct vd_queue *q, __u16 idx);	/* fresh, with all indexes at @idx */
+void vd_queue_move(struct vd_queue *q, __u64 desc, __u64 avail, __u64 used);
+size_t vd_ring_bytes(unsigned int num, size_t *avail, size_t *used);
+
+/* Put a chain in the ring; returns its head or -ENOSPC. */
+int vd_add(struct vd_queue *q, const struct vd_buf *b, unsigned int n, enum vd_chain how);
+void vd_push_head(struct vd_queue *q, __u16 head);
+void vd_kick_always(struct vd_queue *q);
+bool vd_kick(struct vd_queue *q);	/* only if the device wants it; whether it did */
+int vd_reap(struct vd_queue *q);	/* head of a used entry, or -EAGAIN */
+int vd_wait(struct vd_queue *q, unsigned int n, int ms); /* until @n more entries were reaped; 0 or -ETIMEDOUT */
+int vd_poll_fd(int fd, int ms);		/* 1 and drained, 0 after @ms */
+__u64 vd_drain_fd(int fd);
+
+/* Requests.  @sector of a DISCARD and friends goes into the data. */
+int vd_submit(struct vd_queue *q, __u32 type, __u64 sector, const struct vd_buf *data, unsigned int n,
+	      enum vd_chain how);
+int vd_slot_status(struct vd_queue *q, int head);
+/* Submit one, kick, wait: status byte, or -errno. */
+int vd_do(struct vd_queue *q, __u32 type, __u64 sector, const struct vd_buf *data, unsigned int n, enum vd_chain how);
+int vd_rw(struct vd_queue *q, __u32 type, __u64 sector, __u64 iova, __u32 len);
+
+/* A pattern that says where it belongs and which round wrote it. */
+void vd_fill(void *buf, size_t len, __u64 off, __u32 seed);
+long vd_check(const void *buf, size_t len, __u64 off, __u32 seed);	/* -1, or where it differs */
+
+#endif /* VBLK_DEV_H */

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the host's administrator does: backings, configfs, the kernel log. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/stat.h>
+
+#include "vblk_dev.h"
+
+#define CONFIGFS	"/sys/kernel/config/vhost_blk"
+#define NULLB		"/sys/kernel/config/nullb"
+
+long vd_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+}
+
+int vd_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text));
+	ret = ret < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+int vd_read_file(const char *path, char *buf, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = read(fd, buf, len - 1);
+	ret = ret < 0 ? -errno : ret;
+	close(fd);
+	if (ret >= 0)
+		buf[ret] = 0;
+	return ret;
+}
+
+int vd_run(const char *fmt, ...)
+{
+	char cmd[512];
+	va_list ap;
+	int n, ret;
+
+	va_start(ap, fmt);
+	n = vsnprintf(cmd, sizeof(cmd), fmt, ap);
+	va_end(ap);
+	snprintf(cmd + n, sizeof(cmd) - n, " >/dev/null 2>&1");
+	ret = system(cmd);
+	return ret ? -EIO : 0;
+}
+
+/* Names are by process, so that what a dead test left behind is in nobody's way. */
+void vd_name(char name[VD_NAME_LEN], const char *suffix)
+{
+	snprintf(name, VD_NAME_LEN, "t%d%s", getpid(), suffix);
+}
+
+/* configfs */
+
+int vd_attr_set(const char *dev, const char *attr, const char *fmt, ...)
+{
+	char path[VD_PATH_LEN], text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	snprintf(path, sizeof(path), CONFIGFS "/%s/%s", dev, attr);
+	return vd_write_file(path, text);
+}
+
+int vd_attr_get(const char *dev, const char *attr, char *buf, size_t len)
+{
+	char path[VD_PATH_LEN];
+	int ret;
+
+	snprintf(path, sizeof(path), CONFIGFS "/%s/%s", dev, attr);
+	ret = vd_read_file(path, buf, len);
+	if (ret > 0 && buf[ret - 1] == '\n')
+		buf[--ret] = 0;
+	return ret;
+}
+
+long long vd_attr_num(const char *dev, const char *attr)
+{
+	char text[64];
+	int ret = vd_attr_get(dev, attr, text, sizeof(text));
+
+	return ret < 0 ? ret : strtoll(text, NULL, 10);
+}
+
+int vd_mkdir(const char *name)
+{
+	char path[VD_PATH_LEN];
+
+	snprintf(path, sizeof(path), CONFIGFS "/%s", name);
+	return mkdir(path, 0755) ? -errno : 0;
+}
+
+static int vd_rmdir(const char *name)
+{
+	char path[VD_PATH_LEN];
+
+	snprintf(path, sizeof(path), CONFIGFS "/%s", name);
+	return rmdir(path) ? -errno : 0;
+}
+
+int vd_create(const char *name, const struct vd_config *c)
+{
+	int ret = vd_mkdir(name);
+
+	if (ret)
+		return ret;
+	ret = vd_attr_set(name, "path", "%s", c->path);
+	if (!ret && c->serial)
+		ret = vd_attr_set(name, "serial", "%s", c->serial);
+	if (!ret && c->num_queues)
+		ret = vd_attr_set(name, "num_queues", "%d", c->num_queues);
+	if (!ret && c->queue_size)
+		ret = vd_attr_set(name, "queue_size", "%d", c->queue_size);
+	if (!ret && c->lbs)
+		ret = vd_attr_set(name, "logical_block_size", "%d", c->lbs);
+	if (!ret && c->drain_timeout_ms)
+		ret = vd_attr_set(name, "drain_timeout_ms", "%d", c->drain_timeout_ms);
+	if (!ret && c->read_only)
+		ret = vd_attr_set(name, "read_only", "1");
+	if (!ret && c->no_indirect)
+		ret = vd_attr_set(name, "indirect_desc", "0");
+	if (!ret && c->no_event_idx)
+		ret = vd_attr_set(name, "event_idx", "0");
+	if (!ret && c->no_discard)
+		ret = vd_attr_set(name, "discard", "0");
+	if (!ret)
+		ret = vd_attr_set(name, "enable", "1");
+	if (ret)
+		vd_rmdir(name);
+	return ret;
+}
+
+int vd_delete(const char *name)
+{
+	return vd_attr_set(name, "enable", "0") ?: vd_rmdir(name);
+}
+
+int vd_remove(const char *name)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	int ret;
+
+	do {
+		ret = vd_delete(name);
+		if (ret == -EBUSY)
+			nap();
+	} while (ret == -EBUSY && vd_now_ms() < end);
+	return ret;
+}
+
+int vd_node_open(const char *name, int flags)
+{
+	char path[VD_PATH_LEN];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/vhost-blk-%s", name);
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Backings */
+
+static int nullb_set(const char *id, const char *attr, unsigned long long v)
+{
+	char path[VD_PATH_LEN], text[32];
+
+	snprintf(path, sizeof(path), NULLB "/%s/%s", id, attr);
+	snprintf(text, sizeof(text), "%llu", v);
+	return vd_write_file(path, text);
+}
+
+static int nullb_make(struct vd_backing *b, __u64 bytes)
+{
+	char path[VD_PATH_LEN];
+	int ret;
+
+	snprintf(path, sizeof(path), NULLB "/%s", b->id);
+	if (mkdir(path, 0755))
+		return -errno;
+	ret = nullb_set(b->id, "memory_backed", 1) ?:
+	      nullb_set(b->id, "size", (bytes + (1 << 20) - 1) >> 20) ?:
+	      nullb_set(b->id, "blocksize", b->lbs);
+	if (!ret && b->kind == VD_NULLB_SLOW)
+		ret = nullb_set(b->id, "irqmode", 2) ?: nullb_set(b->id, "completion_nsec", VD_SLOW_NS);
+	if (!ret && b->kind == VD_NULLB_DISCARD)
+		ret = nullb_set(b->id, "discard", 1);
+	if (!ret && b->kind == VD_NULLB_CACHE)
+		ret = nullb_set(b->id, "cache_size", 8) ?: nullb_set(b->id, "fua", 0);
+	return ret ?: nullb_set(b->id, "power", 1);
+}
+
+static void nullb_free(const struct vd_backing *b)
+{
+	char path[VD_PATH_LEN];
+
+	nullb_set(b->id, "power", 0);
+	snprintf(path, sizeof(path), NULLB "/%s", b->id);
+	rmdir(path);
+}
+
+/* The node that devtmpfs made: /dev/mapper is up to udev, which need not run here. */
+static int dm_node(const char *id, char *path)
+{
+	char name[VD_PATH_LEN], file[VD_PATH_LEN + 300];
+	struct dirent *e;
+	DIR *dir = opendir("/sys/block");
+	int ret = -ENOENT;
+
+	while (dir && ret && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "dm-", 3))
+			continue;
+		snprintf(file, sizeof(file), "/sys/block/%s/dm/name", e->d_name);
+		if (vd_read_file(file, name, sizeof(name)) < 0)
+			continue;
+		name[strcspn(name, "\n")] = 0;
+		if (!strcmp(name, id)) {
+			snprintf(path, VD_PATH_LEN, "/dev/%.32s", e->d_name);
+			ret = 0;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
+static int file_make(struct vd_backing *b, const char *env, const char *dir)
+{
+	int fd, ret;
+
+	if (getenv(env))
+		dir = getenv(env);
+	snprintf(b->path, sizeof(b->path), "%s/%s.img", dir, b->id);
+	fd = open(b->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	ret = ftruncate(fd, b->bytes) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes)
+{
+	static int serial;
+	int ret;
+
+	memset(b, 0, sizeof(*b));
+	b->kind = kind;
+	b->bytes = bytes;
+	b->lbs = kind == VD_NULLB4096 ? 4096 : 512;
+	b->block = kind != VD_EXT4 && kind != VD_TMPFS;
+	snprintf(b->id, sizeof(b->id), "b%d_%d", getpid(), serial++);
+	switch (kind) {
+	case VD_EXT4:
+		return file_make(b, "VBLK_EXT4", "/run/vblk/ext4");
+	case VD_TMPFS:
+		return file_make(b, "VBLK_TMPFS", "/run/vblk/tmpfs");
+	case VD_DM:
+		/* twice the size below, so that it can grow */
+		ret = nullb_make(b, bytes * 2) ?:
+		      vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", b->id,
+			     bytes / 512, b->id);
+		return ret ?: dm_node(b->id, b->path);
+	default:
+		snprintf(b->path, sizeof(b->path), "/dev/%s", b->id);
+		return nullb_make(b, bytes);
+	}
+}
+
+void vd_backing_free(struct vd_backing *b)
+{
+	if (!b->id[0])
+		return;
+	if (!b->block)
+		unlink(b->path);
+	if (b->kind == VD_DM) {
+		vd_backing_thaw(b);
+		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
+	}
+	if (b->block)
+		nullb_free(b);
+	b->id[0] = 0;
+}
+
+static int backing_rw(const struct vd_backing *b, __u64 off, void *buf, size_t len, bool write)
+{
+	__u64 first = off & ~4095ULL, end = (off + len + 4095) & ~4095ULL;
+	int fd = open(b->path, (write ? O_RDWR : O_RDONLY) | (b->block ? O_DIRECT : 0) | O_CLOEXEC);
+	void *bounce;
+	int ret = -EIO;
+
+	if (fd < 0)
+		return -errno;
+	if (end > b->bytes && !b->block)
+		end = b->bytes;
+	bounce = aligned_alloc(4096, (end - first + 4095) & ~4095ULL);
+	if (pread(fd, bounce, end - first, first) == (ssize_t)(end - first))
+		ret = 0;
+	if (!ret && !write)
+		memcpy(buf, bounce + (off - first), len);
+	if (!ret && write) {
+		memcpy(bounce + (off - first), buf, len);
+		if (pwrite(fd, bounce, end - first, first) != (ssize_t)(end - first))
+			ret = -EIO;
+	}
+	free(bounce);
+	close(fd);
+	return ret;
+}
+
+int vd_backing_read(const struct vd_backing *b, __u64 off, void *buf, size_t len)
+{
+	return backing_rw(b, off, buf, len, false);
+}
+
+int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, size_t len)
+{
+	return backing_rw(b, off, (void *)buf, len, true);
+}
+
+int vd_backing_resize(struct vd_backing *b, __u64 bytes)
+{
+	int ret;
+
+	if (!b->block) {
+		ret = truncate(b->path, bytes) ? -errno : 0;
+	} else if (b->kind == VD_DM) {
+		ret = vd_run("dmsetup load %s --table '0 %llu linear /dev/%s 0'", b->id, bytes / 512, b->id) ?:
+		      vd_run("dmsetup --noudevsync resume %s", b->id);
+	} else {
+		ret = -EOPNOTSUPP;
+	}
+	if (!ret)
+		b->bytes = bytes;
+	return ret;
+}
+
+/* The 16th number of a disk's stat. */
+long vd_backing_flushes(const struct vd_backing *b)
+{
+	char path[VD_PATH_LEN], text[512], *p = text;
+	long v = -ENOENT;
+	int i;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", b->id);
+	if (vd_read_file(path, text, sizeof(text)) < 0)
+		return v;
+	for (i = 0; i < 16; i++)
+		v = strtol(p, &p, 10);
+	return v;
+}
+
+int vd_backing_freeze(const struct vd_backing *b)
+{
+	return vd_run("dmsetup suspend --noflush --nolockfs %s", b->id);
+}
+
+int vd_backing_thaw(const struct vd_backing *b)
+{
+	return vd_run("dmsetup --noudevsync resume %s", b->id);
+}
+
+/* The kernel log */
+
+int vd_kmsg_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+int vd_kmsg_count(int fd, const char *needle)
+{
+	char line[8192];
+	int n = 0;
+
+	for (;;) {
+		ssize_t len = read(fd, line, sizeof(line) - 1);
+
+		if (len < 0 && errno == EPIPE)
+			continue;
+		if (len <= 0)
+			return n;
+		line[len] = 0;
+		n += !!strstr(line, needle);
+	}
+}
