@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "node.h"
+#include "say.h"
+
+void node_path(const char *name, char *buf, size_t len)
+{
+	const char *dev = getenv("VHOST_BLKCTL_DEV");
+
+	snprintf(buf, len, "%s/vhost-blk-%s", dev && *dev ? dev : "/dev", name);
+}
+
+static int read_queues(int fd, struct node_stat *st)
+{
+	st->queue = calloc(st->info.num_queues + 1U, sizeof(*st->queue));
+	if (!st->queue)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < st->info.num_queues; i++) {
+		st->queue[i] = (struct vhost_inflight_queue_info){ .size = sizeof(*st->queue), .index = i };
+		if (ioctl(fd, VHOST_INFLIGHT_GET_QUEUE, &st->queue[i]))
+			return -errno;
+	}
+	return 0;
+}
+
+int node_read(const char *name, struct node_stat *st)
+{
+	char path[PATH_MAX];
+	int fd, ret;
+
+	*st = (struct node_stat){ .info.size = sizeof(st->info) };
+	node_path(name, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = ioctl(fd, VHOST_INFLIGHT_GET_INFO, &st->info) ? -errno : read_queues(fd, st);
+	close(fd);
+	if (ret)
+		node_free(st);
+	return ret;
+}
+
+void node_free(struct node_stat *st)
+{
+	free(st->queue);
+	st->queue = NULL;
+}
+
+int node_say(const char *name, int err)
+{
+	char path[PATH_MAX];
+
+	node_path(name, path, sizeof(path));
+	switch (-err) {
+	case EACCES:
+	case EPERM:
+		return say_fail("%s can't be opened: run this as root or as one who may read it", path);
+	case ENOENT:
+		return say_fail("%s is not there: check that udev or devtmpfs serves /dev", path);
+	case ENOTTY:
+	case EINVAL:
+		return say_fail("%s does not know the questions of this tool: the driver is of another version", path);
+	default:
+		return say_fail("%s can't be asked: %s", path, strerror(-err));
+	}
+}
+
+__u64 node_sum(const struct node_stat *st, size_t offset)
+{
+	__u64 sum = 0;
+
+	for (unsigned int i = 0; i < st->info.num_queues; i++)
+		sum += *(const __u64 *)((const char *)&st->queue[i] + offset);
+	return sum;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* /dev/vhost-blk-NAME, as one who only looks. */
+#ifndef BLKCTL_NODE_H
+#define BLKCTL_NODE_H
+
+#include <stddef.h>
+#include <linux/vhost_inflight.h>
+
+/**
+ * struct node_stat - what the ioctls say about a device
+ * @info: the device
+ * @queue: array of @info.num_queues
+ */
+struct node_stat {
+	struct vhost_inflight_info info;
+	struct vhost_inflight_queue_info *queue;
+};
+
+void node_path(const char *name, char *buf, size_t len);
+
+/* 0 or -errno.  The node is not left open: an open node can't be deleted. */
+int node_read(const char *name, struct node_stat *st);
+void node_free(struct node_stat *st);
+
+/* Says why node_read() failed; returns BLKCTL_FAILED. */
+int node_say(const char *name, int err);
+
+/* Sum over the queues of the counter at @offset in struct vhost_inflight_queue_info. */
+__u64 node_sum(const struct node_stat *st, size_t offset);
+
+#endif

@@ -1,0 +1,354 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Tests of vhost-blkctl on a directory tree instead of configfs, with the kernel's side faked (test/fake_kernel.c) and
+# the sanitizers on.  TAP on stdout.
+cd "$(dirname "$0")" || exit 2
+
+ctl="$PWD/build/test/vhost-blkctl"
+shipped="$PWD/vhost-blkctl"
+tmp=$(mktemp -d) || exit 2
+trap 'rm -rf "$tmp"' EXIT
+export VHOST_BLKCTL_CONFIGFS="$tmp/config" VHOST_BLKCTL_DEV="$tmp/dev"
+export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
+export LC_ALL=C
+nr=0 failed=0 failures=""
+
+for need in "$ctl" "$shipped"; do
+	[ -x "$need" ] || { echo "Bail out! $need is not built: run make check"; exit 2; }
+done
+
+result()	# OK NAME
+{
+	nr=$((nr + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $nr - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $nr - $2"
+		sed 's/^/# out: /' "$tmp/out"
+		sed 's/^/# err: /' "$tmp/err"
+	fi
+}
+
+# Empty configfs with the module in it.
+fresh()
+{
+	rm -rf "${tmp:?}/config" "${tmp:?}/dev"
+	mkdir -p "$tmp/config/vhost_blk" "$tmp/dev"
+	failures=""
+}
+
+run()
+{
+	FAKE_ERR="$failures" "$ctl" "$@" > "$tmp/out" 2> "$tmp/err"
+}
+
+# t NAME STATUS TEXT ARGS...: exit status, and an extended regular expression that stderr (or stdout, when the status
+# is 0) must match; empty: no output at all.  What fails must say so in one line, on stderr.
+t()
+{
+	local name="$1" want="$2" text="$3" got ok=1
+	shift 3
+	run "$@"
+	got=$?
+	if [ -z "$text" ]; then
+		[ $got = "$want" ] && [ ! -s "$tmp/out" ] && [ ! -s "$tmp/err" ] && ok=0
+	elif [ "$want" = 0 ]; then
+		[ $got = 0 ] && grep -Eq -- "$text" "$tmp/out" && [ ! -s "$tmp/err" ] && ok=0
+	else
+		[ $got = "$want" ] && grep -Eq -- "^vhost-blkctl: .*$text" "$tmp/err" &&
+			[ "$(wc -l < "$tmp/err")" = 1 ] && ok=0
+	fi
+	result $ok "$name"
+}
+
+# is NAME COMMAND...: the command succeeds.
+is()
+{
+	local name="$1"
+	shift
+	"$@" >> "$tmp/out" 2>> "$tmp/err"
+	result $? "$name"
+}
+
+attr()	# NAME ATTRIBUTE VALUE
+{
+	[ "$(cat "$tmp/config/vhost_blk/$1/$2")" = "$3" ]
+}
+
+gone()
+{
+	[ ! -e "$tmp/config/vhost_blk/$1" ]
+}
+
+# json EXPRESSION: a Python expression over the output d.
+json()
+{
+	python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)' "$tmp/out" "$1"
+}
+
+# ---- the command line ----
+fresh
+t "no command" 2 "which command"
+t "unknown command" 2 'no command "frob"' frob
+t "--help" 0 "^  create " --help
+t "help" 0 "^  watch " help
+t "-h" 0 "^Usage: " -h
+t "--version" 0 "^vhost-blkctl [0-9]" --version
+for cmd in create delete list show resize watch; do
+	t "$cmd --help" 0 "^Usage: vhost-blkctl $cmd" $cmd --help
+	t "$cmd: unknown option" 2 "$cmd has no option --frob" $cmd --frob
+	t "$cmd: unknown short option" 2 "$cmd has no option -x" $cmd -x
+	t "$cmd: too many operands" 2 "one argument too many" $cmd a b
+	t "$cmd: --json takes no value" 2 "takes no value" $cmd --json=1
+done
+for cmd in create delete show watch; do
+	t "$cmd: NAME is missing" 2 "$cmd needs a NAME" $cmd
+done
+t "list takes no operand" 2 "one argument too many" list a
+t "create without --path" 2 "needs --path" create a
+t "create with an empty --path" 2 "needs --path" create a --path=
+t "an option without its value" 2 "needs a value: --path PATH" create a --path
+t "an option given twice" 2 "given twice" create a --path /x --path /y
+t "a flag with a value" 2 "takes no value" create a --path /x --read-only=1
+t "a number that is none" 2 'whole number, not "many"' create a --path /x --num-queues many
+t "a number with a sign" 2 'whole number, not "-1"' create a --path /x --num-queues -1
+t "a number with a tail" 2 'whole number, not "4k"' create a --path /x --queue-size 4k
+t "a number beyond 64 bits" 2 "whole number" create a --path /x --queue-size 99999999999999999999
+t "an empty number" 2 "whole number" create a --path /x --queue-size=
+for name in "" . .. a/b "a b" ../x "$(printf '%032d' 0)" "nöl"; do
+	t "\"$name\" is refused as a name" 2 "is no name" create --path /x -- "$name"
+done
+t "31 characters are a name" 0 "." create --path /x "$(printf '%031d' 0)"
+t "a name with a dash in front" 0 "^-x: " create --path /x -- -x
+t "resize with neither" 2 "either a NAME or --backing" resize
+t "resize with both" 2 "either a NAME or --backing" resize a --backing /dev/x
+t "resize with both, JSON" 2 "either a NAME or --backing" resize a --backing /dev/x --json
+t "interval 0" 2 "seconds from 0.1" watch a --interval 0
+t "interval nan" 2 "seconds from 0.1" watch a --interval nan
+t "interval text" 2 "seconds from 0.1" watch a --interval 1s
+
+# ---- no driver ----
+rm -rf "$tmp/config"
+t "configfs is not there" 1 "not mounted on $tmp/config: run \"mount" list
+mkdir "$tmp/config"
+t "configfs is not mounted" 1 "not mounted on $tmp/config: run \"mount" create a --path /x
+export FAKE_MOUNTED=1
+for cmd in "create a --path /x" "delete a" "list" "show a" "resize a" "watch a"; do
+	# shellcheck disable=SC2086
+	t "driver not loaded: ${cmd%% *}" 1 "not loaded: run \"modprobe vhost_blk\"" $cmd
+done
+unset FAKE_MOUNTED
+touch "$tmp/disk-1"
+t "resize --backing from udev without the driver" 0 "" resize --backing "$tmp/disk-1"
+
+# ---- create ----
+fresh
+t "create" 0 "^a: $tmp/dev/vhost-blk-a, 1 MiB$" create a --path /dev/x
+is "  sets the path" attr a path /dev/x
+is "  enables" attr a enable 1
+t "create again" 1 "a exists already" create a --path /dev/x
+is "  leaves the first one alone" attr a enable 1
+t "create with everything" 0 "^b: .*, read-only$" create b --path=/dev/y --read-only --serial "my disk" --num-queues 4 \
+	--queue-size 128 --logical-block-size=4096 --drain-timeout 500 --no-discard --no-indirect --no-event-idx
+for pair in path=/dev/y read_only=1 "serial=my disk" num_queues=4 queue_size=128 logical_block_size=4096 \
+	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0; do
+	is "  ${pair%%=*}" attr b "${pair%%=*}" "${pair#*=}"
+done
+t "create of a relative path" 0 "^c:" create c --path disk.img
+is "  makes it absolute" attr c path "$PWD/disk.img"
+t "create --json" 0 "." create d --path /dev/x --json
+is "  schema" json 'd["name"] == "d" and d["state"] == "free" and d["size_bytes"] == 1 << 20 and d["node"].endswith("/vhost-blk-d")
+	and d["config"]["num_queues"] == 1 and d["config"]["read_only"] is False and d["config"]["serial"] == ""'
+
+refused()	# ATTRIBUTE ERRNO NUMBER TEXT OPTION...
+{
+	local attr="$1" err="$2" num="$3" text="$4"
+	shift 4
+	fresh
+	failures="$attr=$num"
+	t "create: $attr $err" 1 "$text" create a --path /dev/x "$@"
+	is "  nothing is left" gone a
+}
+refused enable ENOENT 2 "there is no /dev/x: check"
+refused enable ENOTDIR 20 "there is no /dev/x"
+refused enable ENXIO 6 "/dev/x has no device behind it"
+refused enable EISDIR 21 "/dev/x is a directory"
+refused enable ENOTBLK 15 "/dev/x is neither a block device"
+refused enable EINVAL 22 "the settings of a don't fit /dev/x"
+refused enable ENOSPC 28 "/dev/x is smaller than one block"
+refused enable EBUSY 16 "/dev/x is in use by something else"
+refused enable EROFS 30 "/dev/x can't be written to: serve it with --read-only"
+refused enable EACCES 13 "/dev/x can't be written to: serve it with --read-only"
+refused enable ENODEV 19 "no engine is loaded"
+refused enable ENOMEM 12 "enable of a failed: Cannot allocate memory"
+refused path EINVAL 22 'path takes the absolute path of .*, not "/dev/x"'
+refused num_queues EINVAL 22 'num_queues takes 1 to 64, not "65"' --num-queues 65
+refused queue_size EINVAL 22 'queue_size takes a power of two .*, not "3"' --queue-size 3
+refused logical_block_size EINVAL 22 'logical_block_size takes .*, not "8192"' --logical-block-size 8192
+refused serial EINVAL 22 'serial takes at most 20 .*, not "%s{name}"' --serial "%s{name}"
+refused discard EACCES 13 "needs root" --no-discard
+refused mkdir EPERM 1 "needs root"
+refused mkdir EACCES 13 "needs root"
+refused mkdir EINVAL 22 "refuses the name a"
+refused mkdir ENOMEM 12 "mkdir of a failed"
+fresh
+failures="enable=16 rmdir=16"
+run create a --path /dev/x
+is "create: what can't be removed again is said" grep -q "could not be removed" "$tmp/err"
+
+# ---- delete ----
+fresh
+run create a --path /dev/x
+t "delete" 0 "^a: deleted$" delete a
+is "  it is gone" gone a
+t "delete again" 1 "there is no device a" delete a
+run create a --path /dev/x
+t "delete --json" 0 "." delete a --json
+is "  schema" json 'd == {"name": "a", "deleted": True}'
+run create a --path /dev/x
+failures="enable=16"
+FAKE_OWNER=4711 t "delete of an owned device" 1 "a is in use by process 4711" delete a
+is "  it is still there" attr a enable 1
+FAKE_ORPHANS=3 t "delete with orphans" 1 "to answer 3 requests of a VM that is gone" delete a
+FAKE_ORPHANS=1 t "delete with one orphan" 1 "to answer 1 request of a VM" delete a
+t "delete of an open device" 1 "stop what has $tmp/dev/vhost-blk-a open" delete a
+rm "$tmp/dev/vhost-blk-a"
+t "delete of a busy device that can't be asked" 1 "stop what has $tmp/dev/vhost-blk-a open" delete a
+failures="rmdir=1"
+t "delete: rmdir fails" 1 "needs root" delete a
+
+# ---- list ----
+fresh
+t "list of nothing" 0 "" list
+t "list of nothing, JSON" 0 "." list --json
+is "  schema" json 'd == {"devices": []}'
+run create b --path /dev/y --read-only
+run create a --path /dev/x --num-queues 2
+t "list" 0 "^a +free +1 MiB +2 +rw +/dev/x$" list
+is "  is sorted" test "$(awk 'NR > 1 { printf $1 }' "$tmp/out")" = ab
+is "  shows read-only" grep -Eq "^b .* ro +/dev/y$" "$tmp/out"
+t "list --json" 0 "." list --json
+is "  schema" json '[x["name"] for x in d["devices"]] == ["a", "b"] and d["devices"][1]["config"]["read_only"] is True'
+mkdir "$tmp/config/vhost_blk/half"
+t "list with one that can't be read" 0 "^b " list
+
+# ---- show ----
+fresh
+run create a --path /dev/x --serial S
+t "show" 0 "^a: running$" show a
+is "  configuration" grep -Eq "^  serial +S$" "$tmp/out"
+is "  features by name" grep -Eq "^  features +flush indirect_desc version_1 access_platform bit-60$" "$tmp/out"
+is "  a line per queue" test "$(grep -Ec '^ +[01] running +128 +3 ' "$tmp/out")" = 2
+is "  totals" grep -Eq "^  read_bytes +819200$" "$tmp/out"
+t "show --json" 0 "." show a --json
+is "  device" json 'd["state"] == "running" and d["info"]["owner_pid"] is None and d["info"]["engine"] == "fake"'
+is "  bits" json 'd["info"]["features"] == "0x1000000310000200" and d["info"]["features_names"][-1] == "bit-60"
+	and d["info"]["status_names"] == ["acknowledge", "driver", "driver_ok", "features_ok"]'
+is "  queues" json 'len(d["queues"]) == 2 and d["queues"][1]["index"] == 1 and d["queues"][1]["reads"] == 100'
+is "  64-bit counters" json 'd["queues"][0]["broken"] == 2 ** 64 - 1'
+is "  every counter of the header" json "all(k in d['queues'][0] for k in '''$(sed -n '/^struct vhost_inflight_queue_info/,/^}/s/.*__u64 \(.*\);/\1/p' ../../include/uapi/linux/vhost_inflight.h)'''.split())"
+FAKE_OWNER=12 t "show of an owned device" 0 "owner \(process\) +12" show a
+FAKE_QUEUES=64 t "show of 64 queues" 0 "^   63 running" show a
+FAKE_QUEUES=0 t "show of no queues" 0 "^a:" show a
+failures="ioctl=25"
+t "show: a driver of another version" 1 "of another version" show a
+is "  what configfs has is shown" grep -Eq "^  path +/dev/x$" "$tmp/out"
+failures=""
+rm "$tmp/dev/vhost-blk-a"
+t "show: the node is missing" 1 "vhost-blk-a is not there" show a --json
+is "  JSON has the rest" json 'd["info"] is None and d["queues"] is None and d["config"]["path"] == "/dev/x"'
+printf disabled > "$tmp/config/vhost_blk/a/state"
+printf 0 > "$tmp/config/vhost_blk/a/capacity"
+t "show of a disabled device" 0 "^a: disabled$" show a
+t "show of a disabled device, JSON" 0 "." show a --json
+is "  schema" json 'd["node"] is None and d["info"] is None and d["queues"] is None and d["size_bytes"] == 0'
+t "show of no device" 1 "there is no device b" show b
+rm "$tmp/config/vhost_blk/a/discard"
+t "show: an attribute this driver does not have" 0 "^a: disabled$" show a
+rm "$tmp/config/vhost_blk/a/state"
+t "show: no state" 1 "can't be read" show a
+
+# ---- resize ----
+fresh
+touch "$tmp/disk-1" "$tmp/disk-2" "$tmp/plain"
+ln -sf disk-1 "$tmp/disk-1-by-id"
+run create a --path "$tmp/disk-1"
+run create b --path "$tmp/disk-2"
+run create c --path "$tmp/plain"
+run create d --path "$tmp/disk-1-by-id"
+t "resize" 0 "^a: still 1 MiB$" resize a
+export FAKE_GROW=4096
+t "resize of a larger one" 0 "^a: 2 MiB, was 1 MiB$" resize a
+t "resize --backing" 0 "^d: 2 MiB, was 1 MiB$" resize --backing "$tmp/disk-1"
+is "  finds all of them" grep -q "^a: still 2 MiB$" "$tmp/out"
+is "  and no other" test "$(wc -l < "$tmp/out")" = 2
+is "  b is untouched" attr b capacity 2048
+t "resize --json" 0 "." resize b --json
+is "  schema" json 'd == {"resized": [{"name": "b", "old_size_bytes": 1 << 20, "size_bytes": 2 << 20}]}'
+t "resize --backing of a file" 2 "is no block device" resize --backing "$tmp/plain"
+t "resize --backing of nothing" 1 "No such file" resize --backing "$tmp/none"
+printf disabled > "$tmp/config/vhost_blk/b/state"
+t "resize --backing passes over a disabled one" 0 "" resize --backing "$tmp/disk-2"
+failures="resize=22"
+t "resize of a disabled one" 1 "b is disabled" resize b
+failures="resize=5"
+t "resize that fails" 1 "resize of a failed: Input/output error" resize a
+run resize --backing "$tmp/disk-1"
+is "resize --backing tries all and fails" test "$? $(wc -l < "$tmp/err")" = "1 2"
+t "resize of no device" 1 "there is no device x" resize x
+unset FAKE_GROW
+
+# ---- watch ----
+fresh
+run create a --path /dev/x
+t "watch" 0 "^running +[0-9.]+" watch a --interval 0.1 --count 2
+is "  a heading and two lines" test "$(wc -l < "$tmp/out")" = 3
+t "watch --json" 0 "." watch a --interval 0.1 --count 1 --json
+is "  schema" json 'd["name"] == "a" and d["state"] == "running" and d["depth"] == 6 and d["seconds"] > 0
+	and abs(d["per_second"]["reads"] - 200 / d["seconds"]) < 1 and d["per_second"]["broken"] >= 0'
+failures="ioctl=25"
+t "watch: the driver does not know" 1 "of another version" watch a --count 1
+failures=""
+printf disabled > "$tmp/config/vhost_blk/a/state"
+t "watch of a disabled device" 1 "a is disabled" watch a --count 1
+t "watch of no device" 1 "there is no device b" watch b
+
+# ---- completion ----
+fresh
+run create abc --path /dev/x
+t "complete: commands" 0 "^show$" --complete s
+t "complete: devices" 0 "^abc$" --complete show a
+t "complete: options" 0 "^--no-event-idx$" --complete create x --no
+t "complete: nothing for create's NAME" 0 "" --complete create a
+t "complete: unknown command" 0 "" --complete frob x
+t "complete: no word" 0 "^create$" --complete
+rm -rf "$tmp/config"
+t "complete: without the driver" 0 "" --complete show a
+
+# ---- what is shipped ----
+fresh
+mkdir "$tmp/config/vhost_blk/a"
+printf free > "$tmp/config/vhost_blk/a/state"
+"$shipped" show a > "$tmp/out" 2> "$tmp/err"
+is "the shipped binary asks the real system: no node" grep -q "is not there" "$tmp/err"
+touch "$tmp/dev/vhost-blk-a"
+"$shipped" show a > "$tmp/out" 2> "$tmp/err"
+is "  and a node that is none" grep -q "does not know the questions" "$tmp/err"
+if [ -e /dev/full ]; then
+	"$shipped" list --json > /dev/full 2> "$tmp/err"
+	is "  output that can't be written is an error" grep -q "can't write the output: No space" "$tmp/err"
+fi
+make -s install DESTDIR="$tmp/inst" PREFIX=/usr > "$tmp/out" 2> "$tmp/err"
+is "install" test -x "$tmp/inst/usr/sbin/vhost-blkctl" -a -s "$tmp/inst/usr/share/man/man8/vhost-blkctl.8"
+is "  the udev rule names the installed tool" grep -q '"/usr/sbin/vhost-blkctl resize --backing' \
+	"$tmp/inst/lib/udev/rules.d/90-vhost-inflight.rules"
+for word in $("$shipped" --complete) $(for c in $("$shipped" --complete); do "$shipped" --complete "$c" --; done); do
+	is "the man page has $word" grep -Fqe "${word//-/\\-}" vhost-blkctl.8
+done
+
+echo "1..$nr"
+echo "# $((nr - failed)) passed, $failed failed"
+[ $failed = 0 ]
