@@ -124,8 +124,9 @@ TEST_F(args, sized_structs)
 	info.i.size = sizeof(info);
 	EXPECT_EQ(0, vd_ioctl(d, VHOST_INFLIGHT_GET_INFO, &info));
 	EXPECT_EQ(sizeof(info.i), info.i.size);
-	for (i = 0; i < sizeof(info.more); i++)
+	for (i = 0; i < sizeof(info.more); i++) {
 		ASSERT_EQ(0, info.more[i]);
+	}
 	EXPECT_STREQ(self->r.name, (char *)info.i.name);
 	EXPECT_STREQ("args", (char *)info.i.serial);
 	EXPECT_EQ(getpid(), info.i.owner_pid);
@@ -144,8 +145,9 @@ TEST_F(args, sized_structs)
 	queue.q.size = sizeof(queue);
 	EXPECT_EQ(0, vd_ioctl(d, VHOST_INFLIGHT_GET_QUEUE, &queue));
 	EXPECT_EQ(sizeof(queue.q), queue.q.size);
-	for (i = 0; i < sizeof(queue.more); i++)
+	for (i = 0; i < sizeof(queue.more); i++) {
 		ASSERT_EQ(0, queue.more[i]);
+	}
 	memset(&queue, 0, sizeof(queue));
 	queue.q.size = sizeof(queue.q);
 	queue.q.reserved = 1;
@@ -164,10 +166,12 @@ TEST_F(args, vring_num)
 	struct vd *d = &self->r.d;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(bad); i++)
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		EXPECT_EQ(-EINVAL, vd_vring_state(d, VHOST_SET_VRING_NUM, 0, bad[i])) TH_LOG("num %u", bad[i]);
-	for (i = 0; i < ARRAY_SIZE(good); i++)
+	}
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
 		EXPECT_EQ(0, vd_vring_state(d, VHOST_SET_VRING_NUM, 1, good[i])) TH_LOG("num %u", good[i]);
+	}
 	EXPECT_EQ(-EINVAL, vd_vring_state(d, VHOST_SET_VRING_BASE, 0, 0x10000));
 	EXPECT_EQ(-EINVAL, vd_vring_state(d, VHOST_SET_VRING_BASE, 0, 0xffffffff));
 	EXPECT_EQ(0, vd_vring_state(d, VHOST_SET_VRING_BASE, 0, 0xffff));
