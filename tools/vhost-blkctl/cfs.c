@@ -25,7 +25,8 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "serial",		CFS_STR,  "at most 20 printable ASCII characters" },
 	{ "num_queues",		CFS_UINT, "1 to 64" },
 	{ "queue_size",		CFS_UINT, "a power of two from 2 to 1024" },
-	{ "logical_block_size",	CFS_UINT, "0 for the backing's own, or a power of two from 512 to 4096" },
+	{ "logical_block_size",	CFS_UINT,
+	  "0 (the backing's own) or a power of two from 512 to 4096" },
 	{ "drain_timeout_ms",	CFS_UINT, "milliseconds, 0 for no bound" },
 	{ "indirect_desc",	CFS_BOOL, "0 or 1" },
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
@@ -43,10 +44,12 @@ static const char *mount_point(void)
 
 bool cfs_name_ok(const char *name)
 {
-	static const char ok[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+	static const char ok[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 	size_t len = strlen(name);
 
-	return len && len <= CFS_NAME_MAX && strspn(name, ok) == len && strcmp(name, ".") && strcmp(name, "..");
+	return len && len <= CFS_NAME_MAX && strspn(name, ok) == len && strcmp(name, ".") &&
+	       strcmp(name, "..");
 }
 
 int cfs_open_root(void)
@@ -68,7 +71,8 @@ int cfs_say_root(int err)
 	if (err != -ENOENT)
 		return say_fail("can't open %s/vhost_blk: %s", mnt, strerror(-err));
 	if (statfs(mnt, &fs) || fs.f_type != CONFIGFS_MAGIC)
-		return say_fail("configfs is not mounted on %s: run \"mount -t configfs none %s\"", mnt, mnt);
+		return say_fail("configfs is not mounted on %s: run \"mount -t configfs none %s\"",
+				mnt, mnt);
 	return say_fail("the driver is not loaded: run \"modprobe vhost_blk\"");
 }
 
@@ -118,7 +122,8 @@ int cfs_open_device(const char *name)
 	}
 	close(root);
 	if (dir == -ENOENT)
-		say_fail("there is no device %s: \"vhost-blkctl list\" shows those there are", name);
+		say_fail("there is no device %s: \"vhost-blkctl list\" shows those there are",
+			 name);
 	else
 		say_fail("can't open the configuration of %s: %s", name, strerror(-dir));
 	return -1;

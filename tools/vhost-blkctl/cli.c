@@ -27,6 +27,7 @@ static int find_opt(const struct opt *opts, const char *name, size_t len)
 /* Says what is wrong with @val as an argument of @opt. */
 static int check_value(const struct cmd *cmd, const struct opt *opt, const char *val)
 {
+	double secs;
 	char *end;
 
 	errno = 0;
@@ -35,12 +36,12 @@ static int check_value(const struct cmd *cmd, const struct opt *opt, const char 
 		if (*val >= '0' && *val <= '9')
 			strtoull(val, &end, 10);
 		if (*val < '0' || *val > '9' || *end || errno)
-			return say_usage(cmd, "--%s takes a whole number, not \"%s\"", opt->name, val);
+			return say_usage(cmd, "--%s takes a whole number, not \"%s\"", opt->name,
+					 val);
 		break;
 	case OPT_SECS:
-		double s = strtod(val, &end);
-
-		if (end == val || *end || errno || !isfinite(s) || s < 0.1 || s > 86400)
+		secs = strtod(val, &end);
+		if (end == val || *end || errno || !isfinite(secs) || secs < 0.1 || secs > 86400)
 			return say_usage(cmd, "--%s takes seconds from 0.1 to 86400, not \"%s\"",
 					 opt->name, val);
 		break;
@@ -87,7 +88,8 @@ static int parse_opt(const struct cmd *cmd, int argc, char **argv, int *i, struc
 	}
 	if (!val) {
 		if (*i + 1 >= argc)
-			return say_usage(cmd, "--%s needs a value: --%s %s", opt->name, opt->name, opt->arg);
+			return say_usage(cmd, "--%s needs a value: --%s %s", opt->name, opt->name,
+					 opt->arg);
 		val = argv[++*i];
 	}
 	args->val[nr] = val;
@@ -115,7 +117,8 @@ int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 		} else if (!only_operands && word[0] == '-' && word[1]) {
 			return say_usage(cmd, "%s has no option %s", cmd->name, word);
 		} else if (!cmd->operand || args->name) {
-			return say_usage(cmd, "\"%s\" is one argument too many for %s", word, cmd->name);
+			return say_usage(cmd, "\"%s\" is one argument too many for %s", word,
+					 cmd->name);
 		} else {
 			args->name = word;
 		}
@@ -123,7 +126,8 @@ int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 	if (cmd->operand_needed && !args->name)
 		return say_usage(cmd, "%s needs a %s", cmd->name, cmd->operand);
 	if (args->name && !cfs_name_ok(args->name))
-		return say_usage(cmd, "\"%s\" is no name for a device: use 1 to %d of A-Z a-z 0-9 _ . -",
+		return say_usage(cmd,
+				 "\"%s\" is no name for a device: use 1 to %d of A-Z a-z 0-9 _ . -",
 				 args->name, CFS_NAME_MAX);
 	return 0;
 }
@@ -164,10 +168,11 @@ void cli_help_cmd(const struct cmd *cmd)
 void cli_help(const struct cmd *commands)
 {
 	printf("Usage: vhost-blkctl COMMAND [OPERAND] [OPTION...]\n\n"
-	       "Makes and looks after virtio-blk devices that are served in the kernel.\n\nCommands:\n");
+	       "Makes and looks after virtio-blk devices that are served in the kernel.\n\n"
+	       "Commands:\n");
 	for (const struct cmd *cmd = commands; cmd->name; cmd++)
 		printf("  %-10s %s\n", cmd->name, cmd->summary);
-	printf("\n\"vhost-blkctl COMMAND --help\" explains a command; vhost-blkctl(8) has everything.\n"
+	printf("\n\"vhost-blkctl COMMAND --help\" explains a command, vhost-blkctl(8) everything.\n"
 	       "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
 }
 

@@ -2,8 +2,8 @@
 /*
  * Commands and their options as tables.
  *
- * A command is one row in commands[] (main.c) and one table of options beside its function; parsing, --help and
- * completion are driven by these and by nothing else.
+ * A command is one row in commands[] (main.c) and one table of options beside its function;
+ * parsing, --help and completion are driven by these and by nothing else.
  */
 #ifndef BLKCTL_CLI_H
 #define BLKCTL_CLI_H

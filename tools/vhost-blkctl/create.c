@@ -19,16 +19,18 @@ const struct opt create_opts[] = {
 	{ "serial", OPT_STR, "TEXT", "serial number, up to 20 characters (the name)", "serial" },
 	{ "num-queues", OPT_UINT, "N", "virtqueues, 1 to 64 (1)", "num_queues" },
 	{ "queue-size", OPT_UINT, "N", "largest ring, power of two 2 to 1024 (256)", "queue_size" },
-	{ "logical-block-size", OPT_UINT, "BYTES", "block size to announce, 512 to 4096 (the backing's)",
-	  "logical_block_size" },
-	{ "drain-timeout", OPT_UINT, "MS", "bound on suspend and reset, 0 is none (0)", "drain_timeout_ms" },
-	{ "no-discard", OPT_FLAG, NULL, "offer no DISCARD, WRITE_ZEROES, SECURE_ERASE", "discard", "0" },
+	{ "logical-block-size", OPT_UINT, "BYTES",
+	  "block size to announce, 512 to 4096 (the backing's)", "logical_block_size" },
+	{ "drain-timeout", OPT_UINT, "MS", "bound on suspend and reset, 0 is none (0)",
+	  "drain_timeout_ms" },
+	{ "no-discard", OPT_FLAG, NULL, "offer no DISCARD, WRITE_ZEROES, SECURE_ERASE",
+	  "discard", "0" },
 	{ "no-indirect", OPT_FLAG, NULL, "offer no indirect descriptors", "indirect_desc", "0" },
 	{ "no-event-idx", OPT_FLAG, NULL, "offer no event index", "event_idx", "0" },
 	{ }
 };
 
-/* The driver wants absolute paths; a symlink is kept as it is, it may be moved to another disk later. */
+/* The driver wants absolute paths; a symlink stays one, it may point elsewhere later. */
 static int absolute(const char *path, char *buf, size_t len)
 {
 	char cwd[PATH_MAX];
@@ -37,7 +39,9 @@ static int absolute(const char *path, char *buf, size_t len)
 		return snprintf(buf, len, "%s", path) < (int)len ? 0 : -ENAMETOOLONG;
 	if (!getcwd(cwd, sizeof(cwd)))
 		return -errno;
-	return snprintf(buf, len, "%s/%s", strcmp(cwd, "/") ? cwd : "", path) < (int)len ? 0 : -ENAMETOOLONG;
+	if (!strcmp(cwd, "/"))
+		cwd[0] = 0;
+	return snprintf(buf, len, "%s/%s", cwd, path) < (int)len ? 0 : -ENAMETOOLONG;
 }
 
 static int configure(const struct args *args, int dir, const char *path)
@@ -83,7 +87,7 @@ static int report(const struct args *args, int dir)
 	return ret;
 }
 
-/* Nothing half-made is left: what interrupts a shell command waits until the device is whole or gone. */
+/* Nothing half-made is left; signals wait until the device is whole or gone. */
 static int make(const struct args *args, const char *path)
 {
 	struct why_ctx why = { .name = args->name, .path = path };
@@ -103,7 +107,7 @@ static int make(const struct args *args, const char *path)
 	if (ret == BLKCTL_OK)
 		ret = report(args, dir);
 	else if (cfs_remove(args->name))
-		say_fail("what was made of %s could not be removed again: \"vhost-blkctl delete %s\" does it",
+		say_fail("the half-made %s is still there: \"vhost-blkctl delete %s\" removes it",
 			 args->name, args->name);
 	if (dir >= 0)
 		close(dir);
@@ -118,7 +122,8 @@ int cmd_create(const struct args *args)
 	int ret;
 
 	if (!given || !*given)
-		return say_usage(args->cmd, "create needs --path PATH, the block device or file to serve");
+		return say_usage(args->cmd,
+				 "create needs --path PATH, the block device or file to serve");
 	ret = absolute(given, path, sizeof(path));
 	if (ret)
 		return say_fail("%s can't be made an absolute path: %s", given, strerror(-ret));

@@ -28,9 +28,10 @@ static int say_busy(const char *name)
 	if (pid)
 		return say_fail("%s is in use by process %u: stop that VM first", name, pid);
 	if (orphans)
-		return say_fail("%s still waits for its disk to answer %u request%s of a VM that is gone: try again then",
+		return say_fail("%s waits for the disk to answer %u request%s of a dead VM: try again later",
 				name, orphans, orphans == 1 ? "" : "s");
-	return say_fail("%s is in use: stop what has %s open first (\"fuser -v %s\" names it)", name, path, path);
+	return say_fail("%s is in use: stop what has %s open first (\"fuser -v %s\" names it)",
+			name, path, path);
 }
 
 static int report(const struct args *args)

@@ -66,13 +66,13 @@ static struct json_object *attr_json(enum cfs_kind kind, const char *val)
 struct json_object *device_json(const struct device *dev)
 {
 	struct json_object *obj = json_object_new_object(), *cfg = json_object_new_object();
+	bool enabled = strcmp(dev->state, "disabled");
 	char node[PATH_MAX];
 
 	node_path(dev->name, node, sizeof(node));
 	json_object_object_add(obj, "name", json_object_new_string(dev->name));
 	json_object_object_add(obj, "state", json_object_new_string(dev->state));
-	json_object_object_add(obj, "node",
-			       strcmp(dev->state, "disabled") ? json_object_new_string(node) : NULL);
+	json_object_object_add(obj, "node", enabled ? json_object_new_string(node) : NULL);
 	json_object_object_add(obj, "size_bytes", json_object_new_uint64(dev->capacity * 512));
 	for (int i = 0; cfs_attrs[i].name; i++)
 		if (dev->value[i])

@@ -17,8 +17,8 @@ static int print_device(const struct device *dev, struct json_object *array)
 		return json_object_array_add(array, device_json(dev));
 	printf("%-20s %-10s %12s %6s %3s  %s\n", dev->name, dev->state,
 	       dev->capacity ? say_size(size, dev->capacity * 512) : "-",
-	       device_attr(dev, "num_queues"), strcmp(device_attr(dev, "read_only"), "1") ? "rw" : "ro",
-	       device_attr(dev, "path"));
+	       device_attr(dev, "num_queues"),
+	       strcmp(device_attr(dev, "read_only"), "1") ? "rw" : "ro", device_attr(dev, "path"));
 	return 0;
 }
 
@@ -35,7 +35,8 @@ int cmd_list(const struct args *args)
 		array = json_object_new_array();
 		json_object_object_add(obj, "devices", array);
 	} else if (names.nr) {
-		printf("%-20s %-10s %12s %6s %3s  %s\n", "NAME", "STATE", "SIZE", "QUEUES", "", "PATH");
+		printf("%-20s %-10s %12s %6s %3s  %s\n", "NAME", "STATE", "SIZE", "QUEUES", "",
+		       "PATH");
 	}
 	ret = BLKCTL_OK;
 	for (size_t i = 0; i < names.nr; i++) {

@@ -8,29 +8,30 @@
 
 static const struct cmd commands[] = {
 	{
-		.name = "create", .operand = "NAME", .operand_needed = true, .opts = create_opts, .run = cmd_create,
+		.name = "create", .operand = "NAME", .operand_needed = true,
+		.opts = create_opts, .run = cmd_create,
 		.summary = "make a device and its node /dev/vhost-blk-NAME",
 		.details = "Either the device is there and enabled afterwards, or nothing is.",
 	}, {
-		.name = "delete", .operand = "NAME", .operand_needed = true, .complete_devices = true,
-		.run = cmd_delete,
+		.name = "delete", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .run = cmd_delete,
 		.summary = "take a device away",
-		.details = "A device whose node is open, or that still waits for its disk, is left as it is.",
+		.details = "A device whose node is open, or that waits for the disk, is left alone.",
 	}, {
 		.name = "list", .run = cmd_list,
 		.summary = "list the devices",
 	}, {
-		.name = "show", .operand = "NAME", .operand_needed = true, .complete_devices = true,
-		.run = cmd_show,
+		.name = "show", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .run = cmd_show,
 		.summary = "show state, configuration and counters of a device",
 	}, {
-		.name = "resize", .operand = "NAME", .complete_devices = true, .opts = resize_opts,
-		.run = cmd_resize,
+		.name = "resize", .operand = "NAME",
+		.complete_devices = true, .opts = resize_opts, .run = cmd_resize,
 		.summary = "look at the size of the backing again and tell the guest",
 		.details = "Takes either a NAME or --backing.",
 	}, {
-		.name = "watch", .operand = "NAME", .operand_needed = true, .complete_devices = true,
-		.opts = watch_opts, .run = cmd_watch,
+		.name = "watch", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .opts = watch_opts, .run = cmd_watch,
 		.summary = "print the rates of a device's counters at intervals",
 		.details = "With --json, one object per line.",
 	},

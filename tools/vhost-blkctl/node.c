@@ -25,7 +25,8 @@ static int read_queues(int fd, struct node_stat *st)
 	if (!st->queue)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < st->info.num_queues; i++) {
-		st->queue[i] = (struct vhost_inflight_queue_info){ .size = sizeof(*st->queue), .index = i };
+		st->queue[i].size = sizeof(*st->queue);
+		st->queue[i].index = i;
 		if (ioctl(fd, VHOST_INFLIGHT_GET_QUEUE, &st->queue[i]))
 			return -errno;
 	}
@@ -63,12 +64,14 @@ int node_say(const char *name, int err)
 	switch (-err) {
 	case EACCES:
 	case EPERM:
-		return say_fail("%s can't be opened: run this as root or as one who may read it", path);
+		return say_fail("%s can't be opened: run this as root or as one who may read it",
+				path);
 	case ENOENT:
 		return say_fail("%s is not there: check that udev or devtmpfs serves /dev", path);
 	case ENOTTY:
 	case EINVAL:
-		return say_fail("%s does not know the questions of this tool: the driver is of another version", path);
+		return say_fail("%s does not know this tool: the driver is of another version",
+				path);
 	default:
 		return say_fail("%s can't be asked: %s", path, strerror(-err));
 	}

@@ -41,7 +41,8 @@ static int resize_one(const char *name, int dir, struct json_object *array)
 	} else if (before == after) {
 		printf("%s: still %s\n", name, say_size(is, after * 512));
 	} else {
-		printf("%s: %s, was %s\n", name, say_size(is, after * 512), say_size(was, before * 512));
+		printf("%s: %s, was %s\n", name, say_size(is, after * 512),
+		       say_size(was, before * 512));
 	}
 	return BLKCTL_OK;
 }
@@ -70,7 +71,9 @@ static int resize_backing(const struct cmd *cmd, const char *backing, struct jso
 	if (stat(backing, &st))
 		return say_fail("%s: %s", backing, strerror(errno));
 	if (!S_ISBLK(st.st_mode))
-		return say_usage(cmd, "%s is no block device; for a file give the NAME of the device", backing);
+		return say_usage(cmd,
+				 "%s is no block device; for a file give the NAME of the device",
+				 backing);
 	err = cfs_list(&names);
 	if (err == -ENOENT)	/* udev asks on hosts where the driver is not loaded */
 		return BLKCTL_OK;

@@ -11,14 +11,14 @@ struct cmd;
 /* "vhost-blkctl: SENTENCE" on stderr; returns BLKCTL_FAILED. */
 int say_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same, with a pointer to the command's help (or the tool's when @cmd is NULL); returns BLKCTL_USAGE. */
+/* The same, pointing to the help of the command (of the tool: NULL); returns BLKCTL_USAGE. */
 int say_usage(const struct cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* "1.5 GiB" for a number of bytes. */
 #define SAY_SIZE_LEN	24
 const char *say_size(char buf[SAY_SIZE_LEN], uint64_t bytes);
 
-/* Prints @obj indented and frees it.  Returns BLKCTL_OK, or BLKCTL_FAILED when stdout does not take it. */
+/* Prints @obj indented and frees it; BLKCTL_OK, or BLKCTL_FAILED when stdout does not take it. */
 int say_json(struct json_object *obj);
 
 /* The same on one line, for streams of objects. */

@@ -34,7 +34,8 @@ static void print_bits(const char *label, __u64 bits, const struct bit_name *nam
 
 static void print_info(const struct vhost_inflight_info *info)
 {
-	printf("  %-20s %.*s\n", "engine", (int)sizeof(info->engine), info->engine[0] ? (char *)info->engine : "none");
+	printf("  %-20s %.*s\n", "engine", (int)sizeof(info->engine),
+	       info->engine[0] ? (char *)info->engine : "none");
 	if (info->owner_pid)
 		printf("  %-20s %u\n", "owner (process)", info->owner_pid);
 	print_bits("status", info->status, status_bits);
@@ -44,7 +45,13 @@ static void print_info(const struct vhost_inflight_info *info)
 	printf("  %-20s %u\n", "iotlb entries", info->iotlb_maps);
 	printf("  %-20s %u of %u\n", "bounce buffers used", info->bounce_busy, info->bounce_total);
 	if (info->orphans)
-		printf("  %-20s %u requests of a VM that is gone\n", "waits for the disk", info->orphans);
+		printf("  %-20s %u requests of a VM that is gone\n", "waits for the disk",
+		       info->orphans);
+}
+
+static int width(const struct counter *c)
+{
+	return strlen(c->head) < 9 ? 9 : (int)strlen(c->head);
 }
 
 static void print_queues(const struct node_stat *st)
@@ -52,16 +59,16 @@ static void print_queues(const struct node_stat *st)
 	printf("\n%5s %-8s %5s %6s %6s", "QUEUE", "STATE", "SIZE", "DEPTH", "MAX");
 	for (const struct counter *c = counters; c->name; c++)
 		if (c->head)
-			printf(" %*s", (int)strlen(c->head) < 9 ? 9 : (int)strlen(c->head), c->head);
+			printf(" %*s", width(c), c->head);
 	putchar('\n');
 	for (unsigned int i = 0; i < st->info.num_queues; i++) {
 		const struct vhost_inflight_queue_info *q = &st->queue[i];
 
-		printf("%5u %-8s %5u %6u %6u", i, queue_state_name(q->state), q->num, q->depth, q->depth_max);
+		printf("%5u %-8s %5u %6u %6u", i, queue_state_name(q->state), q->num, q->depth,
+		       q->depth_max);
 		for (const struct counter *c = counters; c->name; c++)
 			if (c->head)
-				printf(" %*llu", (int)strlen(c->head) < 9 ? 9 : (int)strlen(c->head),
-				       counter(q, c));
+				printf(" %*llu", width(c), counter(q, c));
 		if (q->error)
 			printf("  %s", strerror(abs(q->error)));
 		putchar('\n');
@@ -119,13 +126,19 @@ static struct json_object *bits_json(__u64 bits, const struct bit_name *names)
 	return array;
 }
 
-static void add_bits(struct json_object *obj, const char *key, __u64 bits, const struct bit_name *names)
+static void add_bits(struct json_object *obj, const char *key, __u64 bits,
+		     const struct bit_name *names)
 {
 	char list[40];
 
 	snprintf(list, sizeof(list), "%s_names", key);
 	json_object_object_add(obj, key, hex_json(bits));
 	json_object_object_add(obj, list, bits_json(bits, names));
+}
+
+static struct json_object *text_json(const __u8 *text, size_t len)
+{
+	return json_object_new_string_len((const char *)text, strnlen((const char *)text, len));
 }
 
 static struct json_object *info_json(const struct vhost_inflight_info *info)
@@ -139,9 +152,9 @@ static struct json_object *info_json(const struct vhost_inflight_info *info)
 		{ "bounce_total",	info->bounce_total },
 	};
 
-	json_object_object_add(obj, "engine", json_object_new_string_len((const char *)info->engine,
-			       strnlen((const char *)info->engine, sizeof(info->engine))));
-	json_object_object_add(obj, "owner_pid", info->owner_pid ? json_object_new_uint64(info->owner_pid) : NULL);
+	json_object_object_add(obj, "engine", text_json(info->engine, sizeof(info->engine)));
+	json_object_object_add(obj, "owner_pid",
+			       info->owner_pid ? json_object_new_uint64(info->owner_pid) : NULL);
 	add_bits(obj, "status", info->status, status_bits);
 	add_bits(obj, "features", info->features, feature_bits);
 	add_bits(obj, "acked_features", info->acked_features, feature_bits);
@@ -196,13 +209,15 @@ int cmd_show(const struct args *args)
 	ret = device_read(args->name, dir, &dev);
 	close(dir);
 	if (ret)
-		return say_fail("the configuration of %s can't be read: %s", args->name, strerror(-ret));
+		return say_fail("the configuration of %s can't be read: %s", args->name,
+				strerror(-ret));
 	if (strcmp(dev.state, "disabled")) {
 		node = node_read(args->name, &dev.stat);
 		dev.has_stat = !node;
 	}
 	if (dev.has_stat)	/* of the same moment as the counters */
-		snprintf(dev.state, sizeof(dev.state), "%s", device_state_name(dev.stat.info.state));
+		snprintf(dev.state, sizeof(dev.state), "%s",
+			 device_state_name(dev.stat.info.state));
 
 	ret = BLKCTL_OK;
 	if (args->json)

@@ -197,7 +197,7 @@ refused mkdir ENOMEM 12 "mkdir of a failed"
 fresh
 failures="enable=16 rmdir=16"
 run create a --path /dev/x
-is "create: what can't be removed again is said" grep -q "could not be removed" "$tmp/err"
+is "create: what can't be removed again is said" grep -q "is still there: .vhost-blkctl delete a" "$tmp/err"
 
 # ---- delete ----
 fresh
@@ -212,8 +212,8 @@ run create a --path /dev/x
 failures="enable=16"
 FAKE_OWNER=4711 t "delete of an owned device" 1 "a is in use by process 4711" delete a
 is "  it is still there" attr a enable 1
-FAKE_ORPHANS=3 t "delete with orphans" 1 "to answer 3 requests of a VM that is gone" delete a
-FAKE_ORPHANS=1 t "delete with one orphan" 1 "to answer 1 request of a VM" delete a
+FAKE_ORPHANS=3 t "delete with orphans" 1 "to answer 3 requests of a dead VM" delete a
+FAKE_ORPHANS=1 t "delete with one orphan" 1 "to answer 1 request of a dead VM" delete a
 t "delete of an open device" 1 "stop what has $tmp/dev/vhost-blk-a open" delete a
 rm "$tmp/dev/vhost-blk-a"
 t "delete of a busy device that can't be asked" 1 "stop what has $tmp/dev/vhost-blk-a open" delete a
@@ -336,7 +336,7 @@ printf free > "$tmp/config/vhost_blk/a/state"
 is "the shipped binary asks the real system: no node" grep -q "is not there" "$tmp/err"
 touch "$tmp/dev/vhost-blk-a"
 "$shipped" show a > "$tmp/out" 2> "$tmp/err"
-is "  and a node that is none" grep -q "does not know the questions" "$tmp/err"
+is "  and a node that is none" grep -q "does not know this tool" "$tmp/err"
 if [ -e /dev/full ]; then
 	"$shipped" list --json > /dev/full 2> "$tmp/err"
 	is "  output that can't be written is an error" grep -q "can't write the output: No space" "$tmp/err"

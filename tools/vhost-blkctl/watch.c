@@ -56,7 +56,8 @@ static int take(const char *name, struct sample *s)
 
 static double seconds(const struct sample *a, const struct sample *b)
 {
-	return (double)(b->at.tv_sec - a->at.tv_sec) + (double)(b->at.tv_nsec - a->at.tv_nsec) / 1e9;
+	return (double)(b->at.tv_sec - a->at.tv_sec) +
+	       (double)(b->at.tv_nsec - a->at.tv_nsec) / 1e9;
 }
 
 /* A device that was deleted and made again counts from 0 again. */
@@ -76,7 +77,8 @@ static unsigned int depth(const struct node_stat *st)
 	return sum;
 }
 
-static int print_line(const char *name, const struct sample *a, const struct sample *b, unsigned long nr)
+static int print_line(const char *name, const struct sample *a, const struct sample *b,
+		      unsigned long nr)
 {
 	if (nr % HEAD_EVERY == 0) {
 		printf("%-10s", name);
@@ -96,11 +98,13 @@ static int print_json(const char *name, const struct sample *a, const struct sam
 	struct json_object *obj = json_object_new_object(), *rates = json_object_new_object();
 
 	json_object_object_add(obj, "name", json_object_new_string(name));
-	json_object_object_add(obj, "state", json_object_new_string(device_state_name(b->st.info.state)));
+	json_object_object_add(obj, "state",
+			       json_object_new_string(device_state_name(b->st.info.state)));
 	json_object_object_add(obj, "seconds", json_object_new_double(seconds(a, b)));
 	json_object_object_add(obj, "depth", json_object_new_uint64(depth(&b->st)));
 	for (const struct counter *c = counters; c->name; c++)
-		json_object_object_add(rates, c->name, json_object_new_double(rate(a, b, c->offset)));
+		json_object_object_add(rates, c->name,
+				       json_object_new_double(rate(a, b, c->offset)));
 	json_object_object_add(obj, "per_second", rates);
 	return say_json_line(obj);
 }
@@ -142,7 +146,8 @@ int cmd_watch(const struct args *args)
 		ret = take(args->name, &b);
 		if (ret)
 			break;
-		ret = args->json ? print_json(args->name, &a, &b) : print_line(args->name, &a, &b, nr);
+		ret = args->json ? print_json(args->name, &a, &b) :
+				   print_line(args->name, &a, &b, nr);
 		node_free(&a.st);
 		a = b;
 	}

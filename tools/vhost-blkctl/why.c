@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One row per step and errno.  {name}, {path}, {attr}, {value} and {takes} are filled in; the first row that fits is
- * taken, so the rows for any step come last.
+ * One row per step and errno.  {name}, {path}, {attr}, {value} and {takes} are filled in; the first
+ * row that fits is taken, so the rows for any step come last.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -28,13 +28,13 @@ static const struct why {
 	{ "enable", ENOTBLK,
 	  "{path} is neither a block device nor a regular file: give one of these as --path" },
 	{ "enable", EINVAL,
-	  "the settings of {name} don't fit {path}: the path must be set and absolute, and --logical-block-size not "
-	  "below the block size of what it names" },
+	  "the settings of {name} don't fit {path}: --logical-block-size must not be below the "
+	  "block size of the backing, and the path must be absolute" },
 	{ "enable", ENOSPC,
 	  "{path} is smaller than one block: make it larger, e.g. \"truncate -s 1G FILE\"" },
 	{ "enable", EBUSY,
-	  "{path} is in use by something else (mounted? part of RAID or LVM? behind another device here?): release it "
-	  "there first" },
+	  "{path} is in use by something else (mounted? part of RAID or LVM? behind another "
+	  "device here?): release it there first" },
 	{ "enable", EROFS,
 	  "{path} can't be written to: serve it with --read-only, or make it writable" },
 	{ "enable", EACCES,
@@ -42,7 +42,7 @@ static const struct why {
 	{ "enable", ENODEV,
 	  "no engine is loaded that could serve {name}: run \"modprobe vhost_blk\"" },
 	{ "mkdir", EEXIST,
-	  "{name} exists already: choose another name or delete it first with \"vhost-blkctl delete {name}\"" },
+	  "{name} exists already: choose another name, or \"vhost-blkctl delete {name}\" first" },
 	{ "mkdir", EINVAL,
 	  "the driver refuses the name {name}: use 1 to 31 of A-Z a-z 0-9 _ . -" },
 	{ "resize", EINVAL,

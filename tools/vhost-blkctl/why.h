@@ -17,7 +17,10 @@ struct why_ctx {
 	const char *value;
 };
 
-/* @step: "mkdir", "rmdir" or the name of an attribute.  Says why it failed with @err; returns BLKCTL_FAILED. */
+/*
+ * Says why @step ("mkdir", "rmdir", "disable" or the name of an attribute) failed with @err;
+ * returns BLKCTL_FAILED.
+ */
 int why_failed(const char *step, int err, const struct why_ctx *ctx);
 
 #endif

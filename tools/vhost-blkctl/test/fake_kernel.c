@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The driver's side of configfs and of the node, as far as the tool sees it, over plain files: the linker puts these
- * functions in the place of the system calls in the binary that the tests run.
+ * The driver's side of configfs and of the node, as far as the tool sees it, over plain files: the
+ * linker puts these functions in the place of the system calls in the binary that the tests run.
  *
- * FAKE_ERR="STEP=ERRNO ..." makes a step fail with that number: mkdir, rmdir, open of a node (ioctl), or the write of
- * an attribute.  FAKE_OWNER, FAKE_ORPHANS and FAKE_QUEUES fill in what GET_INFO answers.  FAKE_GROW sets the
- * capacity that a resize finds.
+ * FAKE_ERR="STEP=ERRNO ..." makes a step fail with that number: mkdir, rmdir, ioctl, or the name of
+ * an attribute that is written.  FAKE_OWNER, FAKE_ORPHANS and FAKE_QUEUES fill in what GET_INFO
+ * answers.  FAKE_GROW is the capacity that a resize finds.  With FAKE_MOUNTED every directory is on
+ * configfs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,9 +37,20 @@ int __wrap_statfs(const char *path, struct statfs *fs);
 int __wrap_stat(const char *path, struct stat *st);
 
 static const struct { const char *name, *value; } attrs[] = {
-	{ "path", "" }, { "read_only", "0" }, { "serial", "" }, { "num_queues", "1" }, { "queue_size", "256" },
-	{ "logical_block_size", "0" }, { "drain_timeout_ms", "0" }, { "indirect_desc", "1" }, { "event_idx", "1" },
-	{ "discard", "1" }, { "enable", "0" }, { "resize", "" }, { "capacity", "0" }, { "state", "disabled" },
+	{ "path", "" },
+	{ "read_only", "0" },
+	{ "serial", "" },
+	{ "num_queues", "1" },
+	{ "queue_size", "256" },
+	{ "logical_block_size", "0" },
+	{ "drain_timeout_ms", "0" },
+	{ "indirect_desc", "1" },
+	{ "event_idx", "1" },
+	{ "discard", "1" },
+	{ "enable", "0" },
+	{ "resize", "" },
+	{ "capacity", "0" },
+	{ "state", "disabled" },
 };
 
 #define NR_ATTRS	(sizeof(attrs) / sizeof(*attrs))
@@ -150,11 +162,19 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
 static void fill_info(struct vhost_inflight_info *info)
 {
 	*info = (struct vhost_inflight_info){
-		.size = sizeof(*info), .state = VHOST_INFLIGHT_STATE_RUNNING,
-		.engine = "fake", .status = 0x0f, .num_queues = number("FAKE_QUEUES", 2),
-		.features = 1ULL << 32 | 1ULL << 33 | 1 << 28 | 1 << 9 | 1ULL << 60, .acked_features = 1ULL << 32,
-		.backend_features = 1 << 1 | 1 << 4, .capacity = 2048, .owner_pid = number("FAKE_OWNER", 0),
-		.queue_size = 256, .logical_block_size = 512, .orphans = number("FAKE_ORPHANS", 0),
+		.size = sizeof(*info),
+		.state = VHOST_INFLIGHT_STATE_RUNNING,
+		.engine = "fake",
+		.status = 0x0f,
+		.num_queues = number("FAKE_QUEUES", 2),
+		.features = 1ULL << 32 | 1ULL << 33 | 1 << 28 | 1 << 9 | 1ULL << 60,
+		.acked_features = 1ULL << 32,
+		.backend_features = 1 << 1 | 1 << 4,
+		.capacity = 2048,
+		.owner_pid = number("FAKE_OWNER", 0),
+		.queue_size = 256,
+		.logical_block_size = 512,
+		.orphans = number("FAKE_ORPHANS", 0),
 		.bounce_total = 64,
 	};
 }
