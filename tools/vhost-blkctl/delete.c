@@ -28,7 +28,7 @@ static int say_busy(const char *name)
 	if (pid)
 		return say_fail("%s is in use by process %u: stop that VM first", name, pid);
 	if (orphans)
-		return say_fail("%s waits for the disk to answer %u request%s of a dead VM: try again later",
+		return say_fail("%s waits for the disk to answer %u request%s of a dead VM",
 				name, orphans, orphans == 1 ? "" : "s");
 	return say_fail("%s is in use: stop what has %s open first (\"fuser -v %s\" names it)",
 			name, path, path);

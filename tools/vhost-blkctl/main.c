@@ -16,7 +16,7 @@ static const struct cmd commands[] = {
 		.name = "delete", .operand = "NAME", .operand_needed = true,
 		.complete_devices = true, .run = cmd_delete,
 		.summary = "take a device away",
-		.details = "A device whose node is open, or that waits for the disk, is left alone.",
+		.details = "A device whose node is open, or that waits for its disk, is kept.",
 	}, {
 		.name = "list", .run = cmd_list,
 		.summary = "list the devices",

@@ -68,6 +68,11 @@ int node_say(const char *name, int err)
 				path);
 	case ENOENT:
 		return say_fail("%s is not there: check that udev or devtmpfs serves /dev", path);
+	case ENXIO:
+		return say_fail("no engine is loaded that could serve %s: run \"modprobe vhost_blk\"",
+				name);
+	case ENODEV:
+		return say_fail("%s is being deleted", name);
 	case ENOTTY:
 	case EINVAL:
 		return say_fail("%s does not know this tool: the driver is of another version",

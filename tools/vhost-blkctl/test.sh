@@ -253,6 +253,10 @@ is "  every counter of the header" json "all(k in d['queues'][0] for k in '''$(s
 FAKE_OWNER=12 t "show of an owned device" 0 "owner \(process\) +12" show a
 FAKE_QUEUES=64 t "show of 64 queues" 0 "^   63 running" show a
 FAKE_QUEUES=0 t "show of no queues" 0 "^a:" show a
+failures="ioctl=6"
+t "show: no engine" 1 "no engine is loaded that could serve a" show a
+failures="ioctl=19"
+t "show: being deleted" 1 "a is being deleted" show a
 failures="ioctl=25"
 t "show: a driver of another version" 1 "of another version" show a
 is "  what configfs has is shown" grep -Eq "^  path +/dev/x$" "$tmp/out"
@@ -294,6 +298,8 @@ printf disabled > "$tmp/config/vhost_blk/b/state"
 t "resize --backing passes over a disabled one" 0 "" resize --backing "$tmp/disk-2"
 failures="resize=22"
 t "resize of a disabled one" 1 "b is disabled" resize b
+failures="resize=28"
+t "resize of one that shrunk to nothing" 1 "shrunk to less than one block" resize a
 failures="resize=5"
 t "resize that fails" 1 "resize of a failed: Input/output error" resize a
 run resize --backing "$tmp/disk-1"

@@ -49,6 +49,8 @@ static const struct why {
 	  "{name} is disabled, so it has no size to look at again" },
 	{ "resize", ENODEV,
 	  "{name} is disabled, so it has no size to look at again" },
+	{ "resize", ENOSPC,
+	  "the backing of {name} has shrunk to less than one block: {name} keeps its old size" },
 	{ NULL, EPERM,
 	  "this needs root: run it with sudo" },
 	{ NULL, EACCES,
