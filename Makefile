@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people; kbuild reads Kbuild. 'make help' lists what there is.
+
+VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+
+# The running kernel's headers, else the newest of Debian's 6.12 that is installed.
+KDIR ?= $(firstword $(wildcard /lib/modules/$(shell uname -r)/build) \
+		    $(lastword $(sort $(wildcard /lib/modules/6.12.*/build))))
+DESTDIR ?=
+PREFIX ?= /usr/local
+DKMS ?= dkms
+DKMS_SOURCES := Kbuild Kconfig COPYING dkms.conf include drivers
+
+kbuild = $(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR),$(error no kernel headers: run tools/vm/setup or set KDIR))
+
+.DEFAULT_GOAL := modules
+.PHONY: help setup demo check check-quick check-debug modules modules_install tools install \
+	dkms-install dkms-remove sparse checkpatch kunit native selftests clean distclean
+
+help: ## this list
+	@echo 'To try it and to test it (these two install what they need, on Debian 12 as root):'
+	@grep -hE '^(demo|check|check-quick|check-debug):.*## ' Makefile | sed -E 's/^([a-z_-]+):[^#]*## /  \1\t/' | expand -t 20
+	@echo 'To build and to use it (KDIR= for another kernel, DESTDIR= and PREFIX= for installs):'
+	@grep -hE '^[a-z_-]+:.*## ' Makefile | grep -vE '^(demo|check|check-quick|check-debug):' | grep -v ':.*### ' | \
+		sed -E 's/^([a-z_-]+):[^#]*## /  \1\t/' | expand -t 20
+	@echo 'Single loops of the tests:'
+	@grep -hE '^[a-z_-]+:.*### ' Makefile | sed -E 's/^([a-z_-]+):[^#]*### /  \1\t/' | expand -t 20
+	@echo 'Every script under tools/ answers --help. Logs of the tests are in build/log.'
+
+setup: ## install the packages that building and testing need (Debian 12, root)
+	@tools/vm/setup
+
+demo: setup ## a stock guest on an in-kernel disk, under virtme-ng: 3 minutes
+	@tools/demo/run
+
+check: setup ## every test there is; the last line says how many passed
+	@tools/checks/run check
+
+check-quick: setup ## what takes seconds: tree rules, userspace and UML tests
+	@tools/checks/run quick
+
+check-debug: setup ## all in-kernel tests under a debug kernel: KASAN, lockdep, kmemleak
+	@tools/checks/run debug
+
+modules: ## the two modules (this is the default)
+	+$(kbuild) modules
+
+modules_install: ## install the modules for the kernel of KDIR (INSTALL_MOD_PATH= is honoured)
+	+$(kbuild) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) modules_install
+
+tools: ## vhost-blkctl
+	+$(MAKE) -C tools/vhost-blkctl
+
+install: modules tools modules_install ## modules, vhost-blkctl, udev rule, manual page, uapi header
+	+$(MAKE) -C tools/vhost-blkctl DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) install
+	install -D -m 644 include/uapi/linux/vhost_inflight.h \
+		$(DESTDIR)$(PREFIX)/include/linux/vhost_inflight.h
+
+dkms-install: ## hand the modules to DKMS, which builds them for each kernel
+	install -d $(DESTDIR)/usr/src/vhost-inflight-$(VERSION)
+	cp -a $(DKMS_SOURCES) $(DESTDIR)/usr/src/vhost-inflight-$(VERSION)/
+	find $(DESTDIR)/usr/src/vhost-inflight-$(VERSION) \( -name '*.o' -o -name '*.ko' -o \
+		-name '*.mod*' -o -name '.*.cmd' \) -delete
+	$(if $(DESTDIR),,$(DKMS) install vhost-inflight/$(VERSION) $(DKMSFLAGS))
+
+dkms-remove: ## take them from DKMS again
+	$(DKMS) remove vhost-inflight/$(VERSION) --all
+	rm -rf /usr/src/vhost-inflight-$(VERSION)
+
+sparse: ### the modules with W=1 and sparse; any warning fails
+	@tools/vm/modules sparse >/dev/null
+
+checkpatch: ### checkpatch --strict; exceptions are in tools/checks/checkpatch-exceptions
+	@tools/checks/checkpatch
+
+kunit: ### KUnit suites under User Mode Linux
+	@modules=$$(tools/vm/modules uml) && tools/vm/uml -- $$modules
+
+native: ### the same suites in userspace with sanitizers
+	+@$(MAKE) -C tools/native check
+
+selftests: tools ### build the selftests (tools/checks/selftests runs them)
+	+$(MAKE) -C tools/testing/selftests/vhost_blk KSRC=$$(tools/vm/kernel source)
+
+clean: ## what the build made; built kernels stay in the cache
+	+$(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
+	@for d in tools/native tools/vhost-blkctl tools/testing/selftests/vhost_blk; do \
+		[ ! -e $$d/Makefile ] || $(MAKE) -s -C $$d clean || exit 1; done
+	rm -rf build

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the scripts of tools/vm, tools/demo, tools/e2e and tools/checks share: where things are, how
+# to talk to the user, which kernel is Debian's, where built kernels are kept.
+#
+# To be sourced. Sets: top, cache, kernel_series.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cache=${VHOST_INFLIGHT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vhost-inflight}
+kernel_series=6.12
+# shellcheck disable=SC2034 # used by those who source this
+build=$top/build
+
+say() { printf '==> %s\n' "$*" >&2; }
+warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { warn "$1"; exit "${2:-1}"; }
+
+# The comment block at the head of a script is its --help.
+usage() { sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
+
+# debian_release: the release string of the newest installed Debian kernel of our series whose
+# headers are there as well, e.g. 6.12.90+deb12-amd64; nothing if there is none.
+debian_release() {
+	local h
+	for h in $(printf '%s\n' /usr/src/linux-headers-"$kernel_series".*-amd64 | sort -rV); do
+		h=${h##*/linux-headers-}
+		if [[ -e /boot/vmlinuz-$h && -d /lib/modules/$h/build ]]; then
+			printf '%s\n' "$h"
+			return
+		fi
+	done
+}
+
+# source_version: Debian's version of the installed kernel source package.
+source_version() {
+	# shellcheck disable=SC2016 # dpkg's own format string
+	dpkg-query -W -f '${Version}' "linux-source-$kernel_series" 2>/dev/null
+}
+
+source_dir() { printf '%s\n' "$cache/src/linux-source-$kernel_series"; }
+
+# with_progress TOTAL LOG CMD...: runs CMD with its output in LOG and says every 20 seconds how
+# many of about TOTAL lines there are; with a TOTAL of 0, which is the last. Prints the end of LOG when CMD fails.
+with_progress() {
+	local total=$1 log=$2 pid n pct start=$SECONDS next rc=0
+	shift 2
+	"$@" </dev/null >"$log" 2>&1 &
+	pid=$!
+	next=$((SECONDS + 20))
+	while kill -0 "$pid" 2>/dev/null; do
+		# Polls for the end of the child, the wait is bounded by its life.
+		read -rt 1 <> <(:) || :
+		if ((SECONDS >= next)); then
+			n=$(wc -l <"$log")
+			if ((total)); then
+				pct=$((n * 100 / total))
+				say "  $((pct < 99 ? pct : 99))% ($n of about $total steps, $((SECONDS - start)) s)"
+			else
+				say "  $((SECONDS - start)) s: $(tail -n 1 "$log" | cut -c1-80)"
+			fi
+			next=$((SECONDS + 20))
+		fi
+	done
+	wait "$pid" || rc=$?
+	if ((rc)); then
+		tail -n 30 "$log" >&2
+		warn "failed after $((SECONDS - start)) s, the whole log is in $log"
+	fi
+	return "$rc"
+}
+
+# project_files [PATTERN...]: the files of the project that match a pattern, tracked or about to
+# be; all without one. Works in an unpacked archive as well as in a clone.
+project_files() {
+	local f p
+	{
+		git -C "$top" ls-files -co --exclude-standard 2>/dev/null ||
+			(cd "$top" && find . -path ./build -prune -o -type f -print | sed 's|^\./||')
+	} | sort | while IFS= read -r f; do
+		[[ -f $top/$f ]] || continue
+		(($#)) || printf '%s\n' "$f"
+		for p; do
+			# shellcheck disable=SC2053 # a pattern
+			[[ $f != $p ]] || { printf '%s\n' "$f"; break; }
+		done
+	done
+}
