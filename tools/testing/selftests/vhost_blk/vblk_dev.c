@@ -2,6 +2,7 @@
 /* The node: open, own, negotiate, memory, messages. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -289,6 +290,8 @@ int vd_rig_make(struct vd_rig *r, enum vd_backing_kind kind, __u64 bytes, const 
 		const struct vd_opts *opts)
 {
 	struct vd_config c = { 0 };
+	static int serial;
+	char suffix[16];
 	int ret;
 
 	if (cfg)
@@ -297,7 +300,8 @@ int vd_rig_make(struct vd_rig *r, enum vd_backing_kind kind, __u64 bytes, const 
 		c.num_queues = opts->num_queues;
 	if (opts && opts->num > 256 && !c.queue_size)
 		c.queue_size = opts->num;
-	vd_name(r->name, "");
+	snprintf(suffix, sizeof(suffix), "_%d", serial++);
+	vd_name(r->name, suffix);
 	ret = vd_backing_make(&r->b, kind, bytes);
 	if (ret)
 		return ret;

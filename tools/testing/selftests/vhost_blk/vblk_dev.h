@@ -250,6 +250,7 @@ void vd_kick_always(struct vd_queue *q);
 bool vd_kick(struct vd_queue *q);	/* only if the device wants it; whether it did */
 int vd_reap(struct vd_queue *q);	/* head of a used entry, or -EAGAIN */
 int vd_wait(struct vd_queue *q, unsigned int n, int ms); /* until @n more entries were reaped; 0 or -ETIMEDOUT */
+int vd_spin(struct vd_queue *q, unsigned int n, int ms);	/* the same without the call eventfd */
 int vd_poll_fd(int fd, int ms);		/* 1 and drained, 0 after @ms */
 __u64 vd_drain_fd(int fd);
 

@@ -292,6 +292,17 @@ int vd_poll_fd(int fd, int ms)
 	return vd_drain_fd(fd) ? 1 : 0;
 }
 
+int vd_spin(struct vd_queue *q, unsigned int n, int ms)
+{
+	bool polled = q->polled;
+	int ret;
+
+	q->polled = true;
+	ret = vd_wait(q, n, ms);
+	q->polled = polled;
+	return ret;
+}
+
 int vd_wait(struct vd_queue *q, unsigned int n, int ms)
 {
 	long end = vd_now_ms() + ms;
