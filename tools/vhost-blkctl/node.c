@@ -69,7 +69,7 @@ int node_say(const char *name, int err)
 	case ENOENT:
 		return say_fail("%s is not there: check that udev or devtmpfs serves /dev", path);
 	case ENXIO:
-		return say_fail("no engine is loaded that could serve %s: run \"modprobe vhost_blk\"",
+		return say_fail("no engine is loaded to serve %s: run \"modprobe vhost_blk\"",
 				name);
 	case ENODEV:
 		return say_fail("%s is being deleted", name);

@@ -9,10 +9,10 @@
 struct cmd;
 
 /* "vhost-blkctl: SENTENCE" on stderr; returns BLKCTL_FAILED. */
-int say_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+__printf(1, 2) int say_fail(const char *fmt, ...);
 
 /* The same, pointing to the help of the command (of the tool: NULL); returns BLKCTL_USAGE. */
-int say_usage(const struct cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+__printf(2, 3) int say_usage(const struct cmd *cmd, const char *fmt, ...);
 
 /* "1.5 GiB" for a number of bytes. */
 #define SAY_SIZE_LEN	24

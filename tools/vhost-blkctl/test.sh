@@ -254,7 +254,7 @@ FAKE_OWNER=12 t "show of an owned device" 0 "owner \(process\) +12" show a
 FAKE_QUEUES=64 t "show of 64 queues" 0 "^   63 running" show a
 FAKE_QUEUES=0 t "show of no queues" 0 "^a:" show a
 failures="ioctl=6"
-t "show: no engine" 1 "no engine is loaded that could serve a" show a
+t "show: no engine" 1 "no engine is loaded to serve a" show a
 failures="ioctl=19"
 t "show: being deleted" 1 "a is being deleted" show a
 failures="ioctl=25"

@@ -28,13 +28,11 @@ static const struct why {
 	{ "enable", ENOTBLK,
 	  "{path} is neither a block device nor a regular file: give one of these as --path" },
 	{ "enable", EINVAL,
-	  "the settings of {name} don't fit {path}: --logical-block-size must not be below the "
-	  "block size of the backing, and the path must be absolute" },
+	  "the settings of {name} don't fit {path}: --logical-block-size is below its block size" },
 	{ "enable", ENOSPC,
 	  "{path} is smaller than one block: make it larger, e.g. \"truncate -s 1G FILE\"" },
 	{ "enable", EBUSY,
-	  "{path} is in use by something else (mounted? part of RAID or LVM? behind another "
-	  "device here?): release it there first" },
+	  "{path} is in use by something else (a mount, RAID, LVM, another device): release it" },
 	{ "enable", EROFS,
 	  "{path} can't be written to: serve it with --read-only, or make it writable" },
 	{ "enable", EACCES,

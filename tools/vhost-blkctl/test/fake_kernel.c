@@ -24,17 +24,7 @@
 #include <linux/magic.h>
 #include <linux/vhost_inflight.h>
 
-int __real_mkdirat(int dir, const char *path, mode_t mode);
-int __real_unlinkat(int dir, const char *path, int flags);
-ssize_t __real_write(int fd, const void *buf, size_t len);
-int __real_statfs(const char *path, struct statfs *fs);
-int __real_stat(const char *path, struct stat *st);
-int __wrap_mkdirat(int dir, const char *path, mode_t mode);
-int __wrap_unlinkat(int dir, const char *path, int flags);
-ssize_t __wrap_write(int fd, const void *buf, size_t len);
-int __wrap_ioctl(int fd, unsigned long cmd, ...);
-int __wrap_statfs(const char *path, struct statfs *fs);
-int __wrap_stat(const char *path, struct stat *st);
+#include "fake_kernel.h"
 
 static const struct { const char *name, *value; } attrs[] = {
 	{ "path", "" },
