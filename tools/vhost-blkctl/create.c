@@ -124,6 +124,8 @@ int cmd_create(const struct args *args)
 	if (!given || !*given)
 		return say_usage(args->cmd,
 				 "create needs --path PATH, the block device or file to serve");
+	if (strchr(given, '\n'))	/* the driver would take the part before it */
+		return say_usage(args->cmd, "--path must not have a newline in it");
 	ret = absolute(given, path, sizeof(path));
 	if (ret)
 		return say_fail("%s can't be made an absolute path: %s", given, strerror(-ret));

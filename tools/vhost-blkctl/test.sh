@@ -110,6 +110,7 @@ done
 t "list takes no operand" 2 "one argument too many" list a
 t "create without --path" 2 "needs --path" create a
 t "create with an empty --path" 2 "needs --path" create a --path=
+t "create with a newline in --path" 2 "newline" create a --path $'/dev/x\n'
 t "an option without its value" 2 "needs a value: --path PATH" create a --path
 t "an option given twice" 2 "given twice" create a --path /x --path /y
 t "a flag with a value" 2 "takes no value" create a --path /x --read-only=1
@@ -183,6 +184,8 @@ refused enable EBUSY 16 "/dev/x is in use by something else"
 refused enable EROFS 30 "/dev/x can't be written to: serve it with --read-only"
 refused enable EACCES 13 "/dev/x can't be written to: serve it with --read-only"
 refused enable ENODEV 19 "no engine is loaded"
+refused enable EOPNOTSUPP 95 "/dev/x can't be served: zoned"
+refused enable ENOMEDIUM 123 "no medium in /dev/x"
 refused enable ENOMEM 12 "enable of a failed: Cannot allocate memory"
 refused path EINVAL 22 'path takes the absolute path of .*, not "/dev/x"'
 refused num_queues EINVAL 22 'num_queues takes 1 to 64, not "65"' --num-queues 65
