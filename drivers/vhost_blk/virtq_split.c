@@ -73,101 +73,135 @@ static int virtq_split_refill(struct virtq *vq)
 }
 
 /*
- * Copies the indirect table a descriptor refers to into vq->table. It is read once, whole: it is
- * ours from then on. The flags are the referring descriptor's; its WRITE means nothing.
- *
- * Return: entries or -errno.
+ * A chain being read. @left says how many more descriptors the present table can contribute: after
+ * so many it must have ended.
  */
-static int virtq_split_table(struct virtq *vq, u64 addr, u32 len, u16 flags)
+struct virtq_walk {
+	const struct vring_desc *table;
+	unsigned int num, left;
+	struct virtq_seg *seg;		/* where the next segment goes */
+	struct virtq_seg *in;		/* the first writable one, once there is one */
+	u64 bytes;
+};
+
+enum { VIRTQ_WALK_END, VIRTQ_WALK_TABLE };
+
+/* One descriptor is a segment. 1: another follows, which *@i is set to; 0: the last; or -errno. */
+static __always_inline int virtq_split_step(struct virtq_walk *w, unsigned int *i, u16 flags,
+					    u32 seg_flags)
 {
+	const struct vring_desc *d = &w->table[*i];
+	u64 addr = virtq_load64(&d->addr);
+	u32 len = virtq_load32(&d->len);
+
+	if (unlikely(addr + len < addr))
+		return -EOVERFLOW;
+	w->seg->addr = addr;
+	w->seg->len = len;
+	w->seg->flags = seg_flags;
+	w->seg++;
+	w->bytes += len;
+	if (!(flags & VRING_DESC_F_NEXT))
+		return 0;
+	*i = virtq_load16(&d->next);
+	if (unlikely(*i >= w->num))
+		return -EINVAL;
+	if (unlikely(!--w->left))
+		return -ELOOP;
+	return 1;
+}
+
+/*
+ * Follows the chain from entry @i of a table to its end, or to a descriptor that refers to an
+ * indirect table: *@at. Return: VIRTQ_WALK_x or -errno.
+ */
+static __always_inline int virtq_split_run(struct virtq_walk *w, unsigned int i, unsigned int *at)
+{
+	const u16 in = VRING_DESC_F_WRITE, table = VRING_DESC_F_INDIRECT;
+	u16 flags;
 	int ret;
 
-	if (!vq->indirect || (flags & VRING_DESC_F_NEXT))
+	flags = virtq_load16(&w->table[i].flags);
+	if (!w->in) {
+		while (!(flags & (in | table))) {
+			ret = virtq_split_step(w, &i, flags, 0);
+			if (ret <= 0)
+				return ret;
+			flags = virtq_load16(&w->table[i].flags);
+		}
+		if (!(flags & table))
+			w->in = w->seg;
+	}
+	while ((flags & (in | table)) == in) {
+		ret = virtq_split_step(w, &i, flags, VIRTQ_SEG_WRITE);
+		if (ret <= 0)
+			return ret;
+		flags = virtq_load16(&w->table[i].flags);
+	}
+	/* Readable after writable? */
+	if (unlikely(!(flags & table)))
+		return -EINVAL;
+	*at = i;
+	return VIRTQ_WALK_TABLE;
+}
+
+static __always_inline int virtq_split_finish(struct virtq *vq, const struct virtq_walk *w,
+					      u16 head, struct virtq_chain *chain)
+{
+	const struct virtq_seg *in = w->in ?: w->seg;
+
+	if (unlikely(w->bytes > 1ULL << 32))
+		return -EOVERFLOW;
+	chain->id = head;
+	chain->ndesc = 1;
+	chain->nr_segs = w->seg - vq->segs;
+	chain->nr_out = in - vq->segs;
+	chain->segs = vq->segs;
+	return 1;
+}
+
+/*
+ * The rest of a chain is in the indirect table that @d refers to. The table is read once, whole, into
+ * vq->table: it is ours from then on. WRITE in @d means nothing.
+ */
+static noinline int virtq_split_indirect(struct virtq *vq, const struct vring_desc *d,
+					 struct virtq_walk *outer, u16 head,
+					 struct virtq_chain *chain)
+{
+	struct virtq_walk w = *outer;
+	u64 addr = virtq_load64(&d->addr);
+	u32 len = virtq_load32(&d->len);
+	unsigned int room = vq->max_segs - (w.seg - vq->segs), at;
+	int ret;
+
+	if (!vq->indirect)
 		return -EINVAL;
 	if (!len || len % sizeof(struct vring_desc))
 		return -EINVAL;
-	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc))
+	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc) || !room)
 		return -E2BIG;
 	ret = virtq_mem_read(vq->mem, addr, vq->table, len);
-	if (ret)
+	if (unlikely(ret))
 		return ret;
-	return len / sizeof(struct vring_desc);
-}
 
-/* Follows the chain from @head: first in the ring's table, then possibly in an indirect one. */
-static int virtq_split_walk(struct virtq *vq, u16 head, struct virtq_chain *chain)
-{
-	const struct vring_desc *table = vq->desc;
-	struct virtq_seg *seg = vq->segs;
-	unsigned int num = vq->num;	/* entries of the table */
-	unsigned int left = num;	/* of these may still come: virtq_init() saw to the room */
-	unsigned int i = head, nr_in = 0, was_in = 0, nr;
-	u64 bytes = 0;
-
-	for (;;) {
-		const struct vring_desc *d = &table[i];
-		u64 addr = virtq_load64(&d->addr);
-		u32 len = virtq_load32(&d->len);
-		u16 flags = virtq_load16(&d->flags);
-		unsigned int in;
-
-		if (unlikely(flags & VRING_DESC_F_INDIRECT)) {
-			unsigned int room = vq->max_segs - (seg - vq->segs);
-			int ret;
-
-			if (table != vq->desc)
-				return -EINVAL;
-			ret = virtq_split_table(vq, addr, len, flags);
-			if (ret < 0)
-				return ret;
-			if (!room)
-				return -E2BIG;
-			table = vq->table;
-			num = ret;
-			left = min(num, room);
-			i = 0;
-			continue;
-		}
-
-		in = (flags / VRING_DESC_F_WRITE) & 1;
-		if (unlikely(in < was_in))
-			return -EINVAL;
-		if (unlikely(addr + len < addr))
-			return -EOVERFLOW;
-		seg->addr = addr;
-		seg->len = len;
-		seg->flags = in;
-		seg++;
-		was_in = in;
-		nr_in += in;
-		bytes += len;
-
-		if (!(flags & VRING_DESC_F_NEXT))
-			break;
-		if (unlikely(!--left)) {
-			if (table != vq->desc && seg - vq->segs == vq->max_segs)
-				return -E2BIG;
-			return -ELOOP;
-		}
-		i = virtq_load16(&d->next);
-		if (unlikely(i >= num))
-			return -EINVAL;
+	w.table = vq->table;
+	w.num = len / sizeof(struct vring_desc);
+	w.left = min(w.num, room);
+	ret = virtq_split_run(&w, 0, &at);
+	if (unlikely(ret)) {
+		/* Too long for us, and not for its table? */
+		if (ret == -ELOOP && room < w.num)
+			return -E2BIG;
+		return ret < 0 ? ret : -EINVAL;
 	}
-	if (unlikely(bytes > 1ULL << 32))
-		return -EOVERFLOW;
-
-	nr = seg - vq->segs;
-	chain->id = head;
-	chain->ndesc = 1;
-	chain->nr_segs = nr;
-	chain->nr_out = nr - nr_in;
-	chain->segs = vq->segs;
-	return 1;
+	return virtq_split_finish(vq, &w, head, chain);
 }
 
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
 {
 	const struct vring_avail *avail = vq->driver;
+	struct virtq_walk w;
+	unsigned int at;
 	u16 head;
 	int ret;
 
@@ -182,7 +216,18 @@ int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
 		return -EINVAL;
 	if (unlikely(virtq_id_inflight(vq, head)))
 		return -EEXIST;
-	ret = virtq_split_walk(vq, head, chain);
+
+	w.table = vq->desc;
+	w.num = vq->num;
+	w.left = vq->num;	/* virtq_init() saw to the room */
+	w.seg = vq->segs;
+	w.in = NULL;
+	w.bytes = 0;
+	ret = virtq_split_run(&w, head, &at);
+	if (likely(ret == VIRTQ_WALK_END)) {
+		ret = virtq_split_finish(vq, &w, head, chain);
+	} else if (ret == VIRTQ_WALK_TABLE) {
+	}
 	if (unlikely(ret < 0))
 		return ret;
 

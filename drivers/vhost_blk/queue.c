@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A queue at work: buffers out of the ring, requests to the holder, answers back into the ring.
+ *
+ * Everything here runs with the holder's lock of the queue held, which makes fetching and
+ * publishing one at a time: a buffer that is published can be made available again at once.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/virtio_config.h>
+
+#include "queue.h"
+#include "req.h"
+#include "trace.h"
+#include "virtq.h"
+#include "virtq_mem.h"
+
+/* Buffers taken in one turn, and answers published at once. */
+#define VBLK_BATCH	64
+
+/* Guest memory of a queue, as the pure layers name it. */
+struct virtq_mem {
+	struct vinf_vq *vq;
+};
+
+/**
+ * struct vblk_queue - what an engine knows of a queue; all of it can be made again
+ * @ring: the ring
+ * @mem: guest memory
+ * @limits: of the device; the capacity is looked up at every turn
+ * @rings_gen: &vinf_vq.rings_gen of the rings that @ring uses
+ * @nr_done: answers waiting to be published
+ * @published: something was published since the driver was last considered for a notification
+ * @done: the answers
+ * @ranges: of the request being parsed
+ * @table: copy of an indirect table
+ * @segs: segments of the buffer fetched last
+ */
+struct vblk_queue {
+	struct virtq ring;
+	struct virtq_mem mem;
+	struct vblk_limits limits;
+	u32 rings_gen;
+	unsigned int nr_done;
+	bool published;
+	struct virtq_done done[VBLK_BATCH];
+	struct vblk_range ranges[VBLK_MAX_RANGES];
+	struct vring_desc table[VIRTQ_MAX_NUM];
+	struct virtq_seg segs[VIRTQ_MAX_NUM];
+};
+
+static_assert(sizeof(struct virtq_seg) == sizeof(struct vinf_seg) &&
+	      offsetof(struct virtq_seg, addr) == offsetof(struct vinf_seg, addr) &&
+	      offsetof(struct virtq_seg, len) == offsetof(struct vinf_seg, len));
+static_assert(sizeof(struct vblk_range) == sizeof(struct vinf_range) &&
+	      offsetof(struct vblk_range, sector) == offsetof(struct vinf_range, sector) &&
+	      offsetof(struct vblk_range, sectors) == offsetof(struct vinf_range, sectors));
+static_assert(VBLK_MAX_RANGES >= VINF_MAX_RANGES);
+static_assert(VIRTQ_MAX_NUM >= VINF_MAX_QUEUE_SIZE);
+
+/* What each command is to the holder, and where it is counted. */
+static const struct {
+	u8 op;
+	u8 stat;
+} vblk_ops[] = {
+	[VBLK_OP_READ]		= { VINF_OP_READ,	VINF_STAT_READS },
+	[VBLK_OP_WRITE]		= { VINF_OP_WRITE,	VINF_STAT_WRITES },
+	[VBLK_OP_FLUSH]		= { VINF_OP_FLUSH,	VINF_STAT_FLUSHES },
+	[VBLK_OP_DISCARD]	= { VINF_OP_DISCARD,	VINF_STAT_DISCARDS },
+	[VBLK_OP_ZEROES]	= { VINF_OP_ZEROES,	VINF_STAT_ZEROES },
+	[VBLK_OP_ERASE]		= { VINF_OP_ERASE,	VINF_STAT_ERASES },
+	[VBLK_OP_ID]		= { VINF_OP_NONE,	VINF_STAT_IDS },
+};
+
+int virtq_mem_read(struct virtq_mem *mem, u64 addr, void *dst, u32 len)
+{
+	return vinf_copy_from(mem->vq, addr, dst, len);
+}
+
+static void vblk_get_limits(struct vblk_queue *q, const struct vinf_vq *vq)
+{
+	const struct vinf_limits *from = vq->limits;
+
+	q->limits = (struct vblk_limits){
+		.capacity = READ_ONCE(from->capacity),
+		.blk_size = from->blk_size,
+		.read_only = from->read_only,
+		.features = vq->features,
+		.max_data = VINF_MAX_DATA,
+		.max_discard_sectors = from->max_discard_sectors,
+		.max_discard_seg = from->max_discard_seg,
+		.max_write_zeroes_sectors = from->max_write_zeroes_sectors,
+		.max_write_zeroes_seg = from->max_write_zeroes_seg,
+		.max_secure_erase_sectors = from->max_secure_erase_sectors,
+		.max_secure_erase_seg = from->max_secure_erase_seg,
+	};
+	BUILD_BUG_ON(sizeof(q->limits.id) != sizeof(from->serial));
+	memcpy(q->limits.id, from->serial, sizeof(q->limits.id));
+}
+
+static void vblk_save_pos(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	struct virtq_pos pos;
+
+	virtq_get_pos(&q->ring, &pos);
+	vq->pos = (struct vinf_pos){
+		.avail = pos.avail, .used = pos.used,
+		.avail_wrap = pos.avail_wrap, .used_wrap = pos.used_wrap,
+	};
+}
+
+/**
+ * vblk_queue_start - &vinf_engine_ops.start
+ * @vq: queue with its rings mapped
+ *
+ * Return: 0; -ENOMEM; -EINVAL when the ring's size, alignment or position make no sense.
+ */
+int vblk_queue_start(struct vinf_vq *vq)
+{
+	const struct virtq_pos pos = {
+		.avail = vq->pos.avail, .used = vq->pos.used,
+		.avail_wrap = vq->pos.avail_wrap, .used_wrap = vq->pos.used_wrap,
+	};
+	struct vblk_queue *q;
+	int ret;
+
+	q = kvzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
+	if (!q)
+		return -ENOMEM;
+	q->mem.vq = vq;
+	q->rings_gen = vq->rings_gen;
+	vblk_get_limits(q, vq);
+	ret = virtq_init(&q->ring, &(struct virtq_cfg){
+		.layout = vq->features & BIT_ULL(VIRTIO_F_RING_PACKED) ? VIRTQ_PACKED : VIRTQ_SPLIT,
+		.num = vq->num,
+		.event_idx = vq->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
+		.indirect = vq->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
+		.desc = vq->rings.desc,
+		.driver = vq->rings.driver,
+		.device = vq->rings.device,
+		.segs = q->segs,
+		.max_segs = ARRAY_SIZE(q->segs),
+		.table = q->table,
+		.mem = &q->mem,
+	}, &pos);
+	if (ret) {
+		kvfree(q);
+		return ret;
+	}
+	vq->priv = q;
+	return 0;
+}
+
+/**
+ * vblk_queue_stop - &vinf_engine_ops.stop
+ * @vq: queue
+ */
+void vblk_queue_stop(struct vinf_vq *vq)
+{
+	struct vblk_queue *q = vq->priv;
+
+	vblk_save_pos(q, vq);
+	vq->priv = NULL;
+	kvfree(q);
+}
+
+/* ---- back into the ring ---- */
+
+/* The answers become visible to the driver, all at once. */
+static void vblk_publish(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	if (!q->nr_done)
+		return;
+	if (!vq->broken) {
+		virtq_publish(&q->ring, q->done, q->nr_done);
+		trace_vblk_publish(vq, q->nr_done);
+		vq->stat[VINF_STAT_BATCHES]++;
+		q->published = true;
+	}
+	q->nr_done = 0;
+}
+
+/* At most one notification for all that was published since the last one. */
+static void vblk_notify(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	if (!q->published || vq->broken)
+		return;
+	q->published = false;
+	if (virtq_need_call(&q->ring))
+		vinf_vq_call(vq);
+	else
+		vq->stat[VINF_STAT_CALLS_SUPPRESSED]++;
+}
+
+/* A buffer that is not given back: the ring is broken, or nobody is left to take it. */
+static void vblk_drop(struct vinf_vq *vq, struct vinf_req *req)
+{
+	req->busy = 0;
+	WRITE_ONCE(vq->depth, vq->depth - 1);
+}
+
+static void vblk_count(struct vinf_vq *vq, const struct vinf_req *req, u8 status)
+{
+	u64 *stat = vq->stat;
+
+	stat[VINF_STAT_REQUESTS]++;
+	switch (status) {
+	case VIRTIO_BLK_S_OK:
+		if (req->op == VINF_OP_READ)
+			stat[VINF_STAT_READ_BYTES] += req->len;
+		else if (req->op == VINF_OP_WRITE)
+			stat[VINF_STAT_WRITE_BYTES] += req->len;
+		break;
+	case VIRTIO_BLK_S_UNSUPP:
+		stat[VINF_STAT_UNSUPPS]++;
+		break;
+	default:
+		stat[VINF_STAT_IOERRS]++;
+	}
+}
+
+/* A request has its answer: the status byte now, the used entry with the batch. */
+static void vblk_complete(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req *req, u8 status)
+{
+	if (vq->broken) {
+		vblk_drop(vq, req);
+		return;
+	}
+	if (vinf_copy_to(vq, req->status_addr, &status, sizeof(status))) {
+		vblk_drop(vq, req);
+		vinf_vq_broken(vq, -EFAULT, "a status byte is not mapped writable");
+		return;
+	}
+	trace_vblk_complete(vq, req, status);
+	vblk_count(vq, req, status);
+	q->done[q->nr_done++] = (struct virtq_done){
+		.id = req->id,
+		.ndesc = req->ndesc,
+		.len = status == VIRTIO_BLK_S_OK ? req->used_len : req->failed_len,
+	};
+	vblk_drop(vq, req);
+	if (q->nr_done == ARRAY_SIZE(q->done))
+		vblk_publish(q, vq);
+}
+
+static u8 vblk_status(int error)
+{
+	switch (error) {
+	case 0:
+		return VIRTIO_BLK_S_OK;
+	case -EOPNOTSUPP:
+		return VIRTIO_BLK_S_UNSUPP;
+	default:
+		return VIRTIO_BLK_S_IOERR;
+	}
+}
+
+/* What came back from the disk, oldest first. */
+static void vblk_reap(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	struct llist_node *node = llist_reverse_order(llist_del_all(&vq->done));
+	struct vinf_req *req, *next;
+
+	llist_for_each_entry_safe(req, next, node, done) {
+		vinf_req_finish(vq, req);
+		/*
+		 * Never reached the disk because the owner is being killed: nobody is left to tell.
+		 */
+		if (req->error == -ECANCELED)
+			vblk_drop(vq, req);
+		else
+			vblk_complete(q, vq, req, vblk_status(req->error));
+	}
+}
+
+/* ---- out of the ring ---- */
+
+/* GET_ID: 20 bytes, padded with NUL, into whatever the driver gave. */
+static int vblk_answer_id(struct vblk_queue *q, struct vinf_vq *vq, const struct vblk_cmd *cmd)
+{
+	u32 off = 0, n;
+	int i, ret;
+
+	for (i = 0; i < cmd->nr_data && off < sizeof(q->limits.id); i++) {
+		n = min_t(u32, cmd->data[i].len, sizeof(q->limits.id) - off);
+		ret = vinf_copy_to(vq, cmd->data[i].addr, q->limits.id + off, n);
+		if (ret)
+			return ret;
+		off += n;
+	}
+	return 0;
+}
+
+static int vblk_issue(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req *req,
+		      const struct vblk_cmd *cmd)
+{
+	int ret;
+
+	vq->stat[vblk_ops[cmd->op].stat]++;
+	switch (cmd->op) {
+	case VBLK_OP_ID:
+		ret = vblk_answer_id(q, vq, cmd);
+		if (!ret)
+			vblk_complete(q, vq, req, VIRTIO_BLK_S_OK);
+		return ret;
+	case VBLK_OP_WRITE:
+	case VBLK_OP_ZEROES:
+		/* Write-through for a driver that cannot flush; virtio 1.4, 5.2.6.2. */
+		if (!(vq->features & BIT_ULL(VIRTIO_BLK_F_FLUSH)))
+			req->flags |= VINF_REQ_STABLE;
+		break;
+	default:
+		break;
+	}
+	req->op = vblk_ops[cmd->op].op;
+	/* The two types of segment and of range are the same, see the assertions above. */
+	return vinf_req_submit(vq, req, (const struct vinf_seg *)cmd->data, cmd->nr_data,
+			       (const struct vinf_range *)cmd->ranges);
+}
+
+/* One buffer on its way; -errno when it shows that the driver broke the rules. */
+static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct virtq_chain *chain)
+{
+	struct vinf_req *req = vinf_vq_req(vq, chain->id);
+	struct vblk_cmd cmd = { .ranges = q->ranges };
+	int ret;
+
+	ret = vblk_parse(&q->limits, &q->mem, chain, &cmd);
+	if (ret)
+		return ret;
+	trace_vblk_fetch(vq, chain, &cmd);
+	req->id = chain->id;
+	req->ndesc = chain->ndesc;
+	req->op = VINF_OP_NONE;
+	req->flags = 0;
+	req->busy = 1;
+	req->type = cmd.type;
+	req->error = 0;
+	req->len = cmd.len;
+	req->used_len = cmd.used_len;
+	req->failed_len = cmd.failed_len;
+	req->nr_ranges = cmd.nr_ranges;
+	req->sector = cmd.sector;
+	req->status_addr = cmd.status_addr;
+	WRITE_ONCE(vq->depth, vq->depth + 1);
+	if (vq->depth > vq->depth_max)
+		WRITE_ONCE(vq->depth_max, vq->depth);
+
+	if (cmd.op == VBLK_OP_NONE) {
+		req->failed_len = cmd.used_len;
+		vblk_complete(q, vq, req, cmd.status);
+		return 0;
+	}
+	ret = vblk_issue(q, vq, req, &cmd);
+	if (ret)
+		vblk_drop(vq, req);
+	return ret;
+}
+
+static void vblk_broken(struct vinf_vq *vq, int err)
+{
+	static const struct {
+		int err;
+		const char *what;
+	} reasons[] = {
+		{ -EINVAL, "an index, a table or a request makes no sense" },
+		{ -ELOOP, "descriptors form a loop" },
+		{ -E2BIG, "a chain is longer than the device takes" },
+		{ -EOVERFLOW, "a length wraps" },
+		{ -EFAULT, "an address is not mapped as it must be" },
+		{ -EEXIST, "a buffer was made available twice" },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (reasons[i].err == err)
+			break;
+	vinf_vq_broken(vq, err,
+		       i < ARRAY_SIZE(reasons) ? reasons[i].what : "a request makes no sense");
+}
+
+/* Take what is new.  True when there may be more. */
+static bool vblk_take(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	struct virtq_chain chain;
+	int i, ret;
+
+	virtq_disable_kick(&q->ring);
+	for (i = 0; i < VBLK_BATCH; i++) {
+		ret = virtq_fetch(&q->ring, &chain);
+		if (!ret) {
+			if (!virtq_enable_kick(&q->ring))
+				return false;
+			/* A buffer slipped in for which nobody will kick. */
+			virtq_disable_kick(&q->ring);
+			continue;
+		}
+		if (ret > 0)
+			ret = vblk_begin(q, vq, &chain);
+		if (ret < 0) {
+			vblk_broken(vq, ret);
+			return false;
+		}
+		if (vq->broken)
+			return false;
+	}
+	return true;
+}
+
+/**
+ * vblk_queue_process - &vinf_engine_ops.process
+ * @vq: queue
+ *
+ * Answers go out before new requests come in: the guest may be waiting for them.
+ *
+ * Return: true when there is more to do.
+ */
+bool vblk_queue_process(struct vinf_vq *vq)
+{
+	struct vblk_queue *q = vq->priv;
+	bool more = false;
+
+	if (q->rings_gen != vq->rings_gen) {
+		virtq_set_rings(&q->ring, vq->rings.desc, vq->rings.driver, vq->rings.device);
+		q->rings_gen = vq->rings_gen;
+	}
+	q->limits.capacity = READ_ONCE(vq->limits->capacity);
+
+	vblk_reap(q, vq);
+	vblk_publish(q, vq);
+	vblk_notify(q, vq);
+	if (!vq->broken && !READ_ONCE(vq->quiesce)) {
+		more = vblk_take(q, vq);
+		vblk_publish(q, vq);
+		vblk_notify(q, vq);
+	}
+	vblk_save_pos(q, vq);
+	return more;
+}

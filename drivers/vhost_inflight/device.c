@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Devices: made when configfs enables one, with a node /dev/vhost-blk-NAME, until it is disabled.
+ */
+#include <linux/idr.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <uapi/linux/virtio_ring.h>
+
+#include "vinf.h"
+#include "trace.h"
+
+/* What the engine has to be able to do; the other features are the holder's. */
+#define VINF_RING_FEATURES (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX))
+
+#define VINF_MINORS	(1U << MINORBITS)
+/* Work items of one device that may block at the same time. */
+#define VINF_MAX_BLOCKED	16
+
+static dev_t vinf_devt;
+static DEFINE_IDA(vinf_minors);
+
+static struct class vinf_class = {
+	.name = "vhost-blk",
+};
+
+/* The last reference is gone: no file, no worker, no configfs item. */
+static void vinf_dev_release(struct device *device)
+{
+	struct vinf_dev *dev = container_of(device, struct vinf_dev, device);
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		vinf_queue_destroy(&dev->queue[i]);
+	kvfree(dev->queue);
+	if (dev->wq)
+		destroy_workqueue(dev->wq);
+	if (dev->iotlb.tree) {
+		vinf_iotlb_clear(dev);
+		vhost_iotlb_free(dev->iotlb.tree);
+	}
+	vinf_bounce_destroy(&dev->bounce);
+	vinf_backing_close(&dev->backing);
+	ida_free(&vinf_minors, MINOR(device->devt));
+	mutex_destroy(&dev->lock);
+	kfree(dev);
+}
+
+/*
+ * The parts of a device that can be made before anybody sees it; vinf_dev_release() takes back what
+ * there is.
+ */
+static int vinf_dev_setup(struct vinf_dev *dev, const struct vinf_params *p)
+{
+	const struct vinf_engine_ops *engine;
+	int i, ret;
+
+	ret = vinf_backing_open(&dev->backing, p->path, p->read_only, dev);
+	if (ret)
+		return ret;
+	ret = vinf_config_init(dev, p);
+	if (ret)
+		return ret;
+	/* An engine is held only while a node is open; here it says what a device may offer. */
+	engine = vinf_engine_get();
+	if (!engine)
+		return -ENODEV;
+	dev->features &= engine->features | ~VINF_RING_FEATURES;
+	vinf_engine_put(engine);
+	ret = vinf_iotlb_init(dev);
+	if (ret)
+		return ret;
+	dev->wq = alloc_workqueue("vhost-blk-%s", WQ_UNBOUND | WQ_MEM_RECLAIM, VINF_MAX_BLOCKED,
+				  dev->name);
+	if (!dev->wq)
+		return -ENOMEM;
+	dev->queue = kvcalloc(p->num_queues, sizeof(*dev->queue), GFP_KERNEL_ACCOUNT);
+	if (!dev->queue)
+		return -ENOMEM;
+	for (i = 0; i < p->num_queues; i++) {
+		vinf_queue_init(&dev->queue[i], dev, i);
+		dev->nr_queues++;
+	}
+	return 0;
+}
+
+/**
+ * vinf_dev_create - make a device and its node
+ * @p: what configfs says
+ * @out: the device; the caller has a reference until vinf_dev_destroy()
+ *
+ * Context: process, may sleep.
+ *
+ * Return: 0; -ENODEV without an engine; the errnos of vinf_backing_open(); -EINVAL when the logical
+ * block size asked for is smaller than the backing's; -ENOSPC when the backing has not one block;
+ * -ENOMEM.
+ */
+int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
+{
+	struct vinf_dev *dev;
+	int ret, minor;
+
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
+	if (!dev)
+		return -ENOMEM;
+	minor = ida_alloc_max(&vinf_minors, VINF_MINORS - 1, GFP_KERNEL);
+	if (minor < 0) {
+		kfree(dev);
+		return minor;
+	}
+	strscpy(dev->name, p->name);
+	dev->queue_size = p->queue_size;
+	dev->drain_timeout_ms = p->drain_timeout_ms;
+	mutex_init(&dev->lock);
+	spin_lock_init(&dev->config_lock);
+	spin_lock_init(&dev->bounce.lock);
+	INIT_LIST_HEAD(&dev->bounce.waiting);
+	init_waitqueue_head(&dev->idle_wait);
+	INIT_DELAYED_WORK(&dev->reap_work, vinf_reap_work);
+
+	device_initialize(&dev->device);
+	dev->device.class = &vinf_class;
+	dev->device.devt = MKDEV(MAJOR(vinf_devt), minor);
+	dev->device.release = vinf_dev_release;
+	ret = dev_set_name(&dev->device, "vhost-blk-%s", dev->name);
+	if (ret)
+		goto err_put;
+	ret = vinf_dev_setup(dev, p);
+	if (ret)
+		goto err_put;
+	cdev_init(&dev->cdev, &vinf_node_fops);
+	dev->cdev.owner = THIS_MODULE;
+	ret = cdev_device_add(&dev->cdev, &dev->device);
+	if (ret)
+		goto err_put;
+	*out = dev;
+	return 0;
+
+err_put:
+	put_device(&dev->device);
+	return ret;
+}
+
+/**
+ * vinf_dev_destroy - remove a device and its node
+ * @dev: device
+ *
+ * Context: process, may sleep.
+ *
+ * Return: 0; -EBUSY while the node is open or requests of a dead owner are out; -EINTR.
+ */
+int vinf_dev_destroy(struct vinf_dev *dev)
+{
+	/* An owner that just died may still be on its way out. */
+	wait_event_killable_timeout(dev->idle_wait, !READ_ONCE(dev->dying), HZ);
+	if (mutex_lock_killable(&dev->lock))
+		return -EINTR;
+	if (dev->opens || dev->dying || vinf_dev_orphans(dev)) {
+		mutex_unlock(&dev->lock);
+		return -EBUSY;
+	}
+	/* An open that is on its way finds it gone. */
+	dev->gone = true;
+	mutex_unlock(&dev->lock);
+	cdev_device_del(&dev->cdev, &dev->device);
+	cancel_delayed_work_sync(&dev->reap_work);
+	/* The tail of vinf_queue_done(). */
+	synchronize_rcu();
+	put_device(&dev->device);
+	return 0;
+}
+
+/* Requests that a dead owner left at the disk. */
+unsigned int vinf_dev_orphans(struct vinf_dev *dev)
+{
+	unsigned int n = 0;
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		if (READ_ONCE(dev->queue[i].dead))
+			n += atomic_read(&dev->queue[i].out);
+	return n;
+}
+
+/**
+ * vinf_dev_config_changed - tell the driver that config space or the status changed
+ * @dev: device
+ *
+ * Context: any.
+ */
+void vinf_dev_config_changed(struct vinf_dev *dev)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->config_lock, flags);
+	if (dev->config_call)
+		eventfd_signal(dev->config_call);
+	spin_unlock_irqrestore(&dev->config_lock, flags);
+}
+
+/**
+ * vinf_dev_resize - look at the size of the backing again
+ * @dev: device
+ *
+ * From here on requests are checked against the new size, and a driver is told by a config
+ * interrupt.
+ *
+ * Context: process, may sleep.
+ *
+ * Return: 0, also when nothing changed; -ENOSPC when the backing has not one block any more: the
+ * device then stays as it was, and what is beyond the end fails.
+ */
+int vinf_dev_resize(struct vinf_dev *dev)
+{
+	u64 sectors = vinf_backing_sectors(&dev->backing);
+	u32 block = dev->limits.blk_size >> SECTOR_SHIFT;
+
+	sectors -= sectors % block;
+	if (!sectors)
+		return -ENOSPC;
+	if (sectors == READ_ONCE(dev->limits.capacity))
+		return 0;
+	vinf_config_set_capacity(dev, sectors);
+	trace_vinf_resize(dev, sectors);
+	vinf_dev_config_changed(dev);
+	return 0;
+}
+
+enum vhost_inflight_state vinf_dev_state(struct vinf_dev *dev)
+{
+	if (atomic_read(&dev->needs_reset))
+		return VHOST_INFLIGHT_STATE_ERROR;
+	if (READ_ONCE(dev->suspended))
+		return VHOST_INFLIGHT_STATE_SUSPENDED;
+	if (READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
+		return VHOST_INFLIGHT_STATE_RUNNING;
+	return READ_ONCE(dev->owned) ? VHOST_INFLIGHT_STATE_OWNED : VHOST_INFLIGHT_STATE_FREE;
+}
+
+const char *vinf_dev_state_name(struct vinf_dev *dev)
+{
+	static const char * const names[] = {
+		[VHOST_INFLIGHT_STATE_FREE] = "free",
+		[VHOST_INFLIGHT_STATE_OWNED] = "owned",
+		[VHOST_INFLIGHT_STATE_RUNNING] = "running",
+		[VHOST_INFLIGHT_STATE_SUSPENDED] = "suspended",
+		[VHOST_INFLIGHT_STATE_ERROR] = "error",
+	};
+
+	return names[vinf_dev_state(dev)];
+}
+
+int __init vinf_dev_module_init(void)
+{
+	int ret;
+
+	ret = class_register(&vinf_class);
+	if (ret)
+		return ret;
+	ret = alloc_chrdev_region(&vinf_devt, 0, VINF_MINORS, "vhost-blk");
+	if (ret)
+		class_unregister(&vinf_class);
+	return ret;
+}
+
+void vinf_dev_module_exit(void)
+{
+	unregister_chrdev_region(vinf_devt, VINF_MINORS);
+	class_unregister(&vinf_class);
+	ida_destroy(&vinf_minors);
+}

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Requests on their way to the disk and back.
+ *
+ *	vinf_io_start()        pins the pages, then one of
+ *	  vinf_io_submit()     straight to the disk, without blocking
+ *	  vinf_io_block()      in the device's workqueue, where it may block
+ *	  vinf_bounce_start()  there too, in chunks: the disk cannot take the pages as they are
+ *	vinf_io_refused()      the disk has no room: on the retry list, until vinf_io_retry()
+ *	vinf_io_window_done()  a chunk or all of it is done
+ *	vinf_io_end()          on the done list; exactly once for each request that was started
+ *	vinf_io_release()      unpins the pages
+ *
+ * The one rule about blocking: the worker is a thread of the VMM, and a disk that does not answer
+ * must not make the VMM unkillable.  So what a worker submits has REQ_NOWAIT and fits the disk's
+ * limits, and what cannot be asked that way goes to the workqueue.  A request the disk refuses is
+ * not lost and not blocked on: it stays ours, on the retry list, from where it can be taken back
+ * when the owner dies.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "vinf.h"
+
+/*
+ * Passes in a row that were refused while nothing else of the queue was out: the disk just cannot
+ * do without blocking.
+ */
+#define VINF_MAX_TRIES		12
+/* Back-off of retries when nothing of ours comes back that would trigger one. */
+#define VINF_RETRY_MS_MIN	1
+#define VINF_RETRY_MS_MAX	64
+
+/* ---- what may block ---- */
+
+static void vinf_io_work(struct work_struct *work)
+{
+	struct vinf_io *io = container_of(work, struct vinf_io, work);
+
+	if (READ_ONCE(io->q->dead))
+		vinf_io_end(io, -ECANCELED);
+	else
+		io->step(io);
+	/* @io may be gone or in use again. */
+}
+
+/**
+ * vinf_io_defer - go on with a request in the device's workqueue
+ * @io: request, the caller's alone; not any more
+ * @step: what to do there, unless the owner is dead by then
+ *
+ * Context: any.
+ */
+void vinf_io_defer(struct vinf_io *io, void (*step)(struct vinf_io *io))
+{
+	io->step = step;
+	queue_work(io->q->dev->wq, &io->work);
+}
+
+static void vinf_io_submit_blocking(struct vinf_io *io)
+{
+	vinf_io_submit(io, true);
+}
+
+/**
+ * vinf_io_block - submit a request from the device's workqueue, where it may block
+ * @io: request, the caller's alone; not any more
+ *
+ * Context: any.
+ */
+void vinf_io_block(struct vinf_io *io)
+{
+	if (!io->deferred) {
+		io->deferred = true;
+		atomic64_inc(&io->q->deferred);
+	}
+	vinf_io_defer(io, vinf_io_submit_blocking);
+}
+
+/*
+ * Regular files always: no filesystem of 6.12 passes IOCB_NOWAIT on as REQ_NOWAIT (iomap does not),
+ * so that a write which did not have to wait for the filesystem still waits for a free tag of the
+ * disk, and no signal ends that.
+ */
+static bool vinf_io_may_block(const struct vinf_io *io)
+{
+	const struct vinf_backing *bk = &io->q->dev->backing;
+
+	if (!bk->nowait || READ_ONCE(io->must_block))
+		return true;
+	switch (io->req.op) {
+	case VINF_OP_READ:
+	case VINF_OP_WRITE:
+		return false;
+	case VINF_OP_FLUSH:
+		/* MD waits for the flush before, whatever the flags say. */
+		return bdev_test_flag(bk->bdev, BD_HAS_SUBMIT_BIO);
+	default:
+		return true;
+	}
+}
+
+/**
+ * vinf_io_submit - send the window of a request to the disk
+ * @io: request, the caller's alone; not any more
+ * @may_block: the caller can wait for the disk; else somebody else is asked when that can be
+ * necessary
+ *
+ * Context: process.
+ */
+void vinf_io_submit(struct vinf_io *io, bool may_block)
+{
+	bool data = io->req.op == VINF_OP_READ || io->req.op == VINF_OP_WRITE;
+	bool file = !io->q->dev->backing.bdev;
+
+	if (!may_block && vinf_io_may_block(io))
+		vinf_io_block(io);
+	else if (data)
+		file ? vinf_file_submit(io) : vinf_bdev_submit(io);
+	else if (file)
+		vinf_file_control(io);
+	else if (io->req.op == VINF_OP_FLUSH)
+		vinf_bdev_submit(io);
+	else
+		vinf_bdev_ranges(io);
+}
+
+/* ---- the way back ---- */
+
+/**
+ * vinf_io_end - a request is done with
+ * @io: request, the caller's alone; not any more
+ * @err: 0 or -errno; -ECANCELED when it was not done because the owner is dead
+ *
+ * Context: any.
+ */
+void vinf_io_end(struct vinf_io *io, int err)
+{
+	io->req.error = err;
+	if (io->bounce)
+		vinf_bounce_put(io);
+	vinf_queue_done(io->q, io);
+}
+
+/**
+ * vinf_io_window_done - the disk did all of a request's window
+ * @io: request, the caller's alone; not any more
+ *
+ * Context: any.
+ */
+void vinf_io_window_done(struct vinf_io *io)
+{
+	if (io->bounce)
+		vinf_io_defer(io, vinf_bounce_step);
+	else
+		vinf_io_end(io, 0);
+}
+
+/* ---- what the disk refused ---- */
+
+/**
+ * vinf_io_refused - the disk has no room for a request, or not for all of it
+ * @io: request, the caller's alone; not any more
+ * @progress: a part of it was done, so there may be room now
+ *
+ * It is submitted again by the queue's next turn.  Any completion causes one; the timer is for when
+ * there is none.
+ *
+ * Context: any.
+ */
+void vinf_io_refused(struct vinf_io *io, bool progress)
+{
+	struct vinf_queue *q = io->q;
+	unsigned int ms = READ_ONCE(q->retry_ms) ?: VINF_RETRY_MS_MIN;
+	unsigned long flags;
+	bool dead;
+
+	spin_lock_irqsave(&q->retry_lock, flags);
+	/*
+	 * Under the lock: vinf_io_cancel() comes after @dead and takes what it finds on the list.
+	 */
+	dead = READ_ONCE(q->dead);
+	if (!dead) {
+		list_add_tail(&io->link, &q->retry);
+		/*
+		 * The timer is armed before anybody else can have the request: with the last one
+		 * released, the queue may go away.
+		 */
+		if (progress)
+			mod_delayed_work(system_wq, &q->retry_work, 0);
+		else
+			queue_delayed_work(system_wq, &q->retry_work, msecs_to_jiffies(ms));
+	}
+	spin_unlock_irqrestore(&q->retry_lock, flags);
+	if (dead)
+		vinf_io_end(io, -ECANCELED);
+}
+
+static bool vinf_io_retry_one(struct vinf_io *io, bool alone)
+{
+	struct vinf_queue *q = io->q;
+
+	if (READ_ONCE(q->dead)) {
+		vinf_io_end(io, -ECANCELED);
+		return true;
+	}
+	if (alone && io->tries > VINF_MAX_TRIES)
+		WRITE_ONCE(io->must_block, true);
+	atomic64_inc(&q->retried);
+	vinf_io_submit(io, false);
+	/* Refused again, and then so would be the others. */
+	return list_empty_careful(&q->retry);
+}
+
+/**
+ * vinf_io_retry - submit again what the disk refused
+ * @q: queue
+ *
+ * Context: process, the queue's worker at the start of a turn, vinf_queue.lock held.
+ */
+void vinf_io_retry(struct vinf_queue *q)
+{
+	LIST_HEAD(list);
+	struct vinf_io *io;
+	bool alone;
+
+	lockdep_assert_held(&q->lock);
+	if (list_empty_careful(&q->retry))
+		return;
+	spin_lock_irq(&q->retry_lock);
+	list_splice_init(&q->retry, &list);
+	spin_unlock_irq(&q->retry_lock);
+
+	/*
+	 * Nothing of this queue is at the disk or on its way back: all that was started and not
+	 * released is here.
+	 */
+	alone = list_count_nodes(&list) == atomic_read(&q->out);
+	while ((io = list_first_entry_or_null(&list, struct vinf_io, link))) {
+		list_del_init(&io->link);
+		if (!vinf_io_retry_one(io, alone))
+			break;
+	}
+	if (list_empty_careful(&q->retry)) {
+		WRITE_ONCE(q->retry_ms, VINF_RETRY_MS_MIN);
+		return;
+	}
+	WRITE_ONCE(q->retry_ms, clamp(2 * q->retry_ms, VINF_RETRY_MS_MIN, VINF_RETRY_MS_MAX));
+	if (list_empty(&list))
+		return;
+	spin_lock_irq(&q->retry_lock);
+	list_splice_tail(&list, &q->retry);
+	queue_delayed_work(system_wq, &q->retry_work, msecs_to_jiffies(q->retry_ms));
+	spin_unlock_irq(&q->retry_lock);
+	/* The owner died while we had the list: whoever cancelled did not find these. */
+	if (READ_ONCE(q->dead))
+		vinf_io_cancel(q);
+}
+
+/**
+ * vinf_io_cancel - take back what was not submitted
+ * @q: queue, @dead
+ *
+ * Retries, those that wait for a bounce buffer and work that has not begun come back with
+ * -ECANCELED.  May be called again; what was about to go on one of the lists looks at @dead first.
+ *
+ * Context: process; the pool stays.
+ */
+void vinf_io_cancel(struct vinf_queue *q)
+{
+	struct vinf_io *io, *next;
+	LIST_HEAD(list);
+	u32 i;
+
+	WARN_ON_ONCE(!READ_ONCE(q->dead));
+	spin_lock_irq(&q->retry_lock);
+	list_splice_init(&q->retry, &list);
+	spin_unlock_irq(&q->retry_lock);
+	vinf_bounce_cancel(q, &list);
+	list_for_each_entry_safe(io, next, &list, link) {
+		list_del_init(&io->link);
+		vinf_io_end(io, -ECANCELED);
+	}
+	/* All of the workqueue's threads may be waiting for the disk. */
+	for (i = 0; i < q->pool_num; i++)
+		if (cancel_work(&q->pool[i].work))
+			vinf_io_end(&q->pool[i], -ECANCELED);
+}
+
+/* ---- start and release ---- */
+
+/**
+ * vinf_io_start - take a request that needs the disk
+ * @io: request, filled in by the engine
+ * @segs: its data pages (READ, WRITE)
+ * @nr: how many
+ * @ranges: what it is about (DISCARD, ZEROES, ERASE), &vinf_req.nr_ranges of them
+ *
+ * A request that was taken comes back through vinf_queue_done() exactly once, in whatever way it
+ * ends, maybe before this returns, and is then due for vinf_io_release().
+ *
+ * &vinf_req.error is 0; -EFAULT, -ENOMEM, -E2BIG or -EINVAL when the host could not provide its
+ * pages (see vinf_pin()); -EOPNOTSUPP when the backing cannot do it; -ECANCELED when the owner is
+ * dead or being killed, and then nothing may be published; else what the disk said.
+ *
+ * Context: process, the queue's worker in the owner's memory, vinf_queue.lock held.
+ *
+ * Return: 0, the request was taken; -EFAULT, the driver gave an address that is not in the IOTLB or
+ * not with the right permission, and nothing happened.
+ */
+int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr,
+		  const struct vinf_range *ranges)
+{
+	struct vinf_queue *q = io->q;
+	bool data = io->req.op == VINF_OP_READ || io->req.op == VINF_OP_WRITE;
+	int ret, err = 0;
+
+	lockdep_assert_held(&q->lock);
+	if (WARN_ON_ONCE(io->started))
+		return -EFAULT;
+	io->offset = 0;
+	io->chunk = data ? io->req.len : 0;
+	io->moved = 0;
+	io->status = 0;
+	io->tries = 0;
+	io->misaligned = false;
+	io->must_block = false;
+	io->deferred = false;
+	io->plain = false;
+	if (data) {
+		ret = vinf_pin(io, segs, nr, &err);
+		if (ret)
+			return ret;
+	} else if (io->req.nr_ranges > VINF_MAX_RANGES || (io->req.nr_ranges && !ranges)) {
+		err = -EINVAL;
+	} else if (io->req.nr_ranges) {
+		memcpy(io->ranges, ranges, io->req.nr_ranges * sizeof(*ranges));
+	}
+
+	io->started = true;
+	atomic_inc(&q->out);
+	if (READ_ONCE(q->dead))
+		err = -ECANCELED;
+	if (err || (data && !io->req.len))
+		vinf_io_end(io, err);
+	else if (io->misaligned)
+		vinf_bounce_start(io);
+	else if (!list_empty_careful(&q->retry) && !vinf_io_may_block(io))
+		/* Those before it wait for room, too. */
+		vinf_io_refused(io, false);
+	else
+		vinf_io_submit(io, false);
+	return 0;
+}
+
+/**
+ * vinf_io_release - let go of a request
+ * @io: request that came back; one that was never started has nothing to let go of
+ *
+ * Wakes whoever waits for the queue to have nothing out.
+ *
+ * Context: process.
+ */
+void vinf_io_release(struct vinf_io *io)
+{
+	struct vinf_queue *q = io->q;
+
+	if (!io->started)
+		return;
+	vinf_unpin(io);
+	io->started = false;
+	/* The last access to @io: with none out the pool may go. */
+	if (atomic_dec_and_test(&q->out))
+		wake_up_all(&q->dev->idle_wait);
+}
+
+/* ---- the pool ---- */
+
+/**
+ * vinf_io_pool_init - make the requests of a queue
+ * @q: queue, stopped
+ * @num: how many, the size of its ring
+ *
+ * A pool that is there already is used again.
+ *
+ * Context: process, vinf_dev.lock and vinf_queue.lock held.
+ *
+ * Return: 0; -ENOMEM; -EBUSY while requests are out.
+ */
+int vinf_io_pool_init(struct vinf_queue *q, u16 num)
+{
+	u32 i;
+
+	if (atomic_read(&q->out))
+		return -EBUSY;
+	if (q->pool && q->pool_num != num)
+		vinf_io_pool_destroy(q);
+	if (!q->pages)
+		q->pages = kvmalloc_array(VINF_SCRATCH_PAGES, sizeof(*q->pages),
+					  GFP_KERNEL_ACCOUNT);
+	if (!q->pages)
+		return -ENOMEM;
+	if (!q->pool) {
+		q->pool = kvcalloc(num, sizeof(*q->pool), GFP_KERNEL_ACCOUNT);
+		if (!q->pool)
+			return -ENOMEM;
+		q->pool_num = num;
+		for (i = 0; i < num; i++) {
+			INIT_WORK(&q->pool[i].work, vinf_io_work);
+			INIT_LIST_HEAD(&q->pool[i].link);
+		}
+	}
+	for (i = 0; i < num; i++) {
+		struct vinf_io *io = &q->pool[i];
+
+		memset(&io->req, 0, sizeof(io->req));
+		io->req.id = i;
+		io->q = q;
+		io->bv = io->inline_bv;
+		io->nr_bv = 0;
+		io->max_bv = VINF_INLINE_BVECS;
+		io->bounce = NULL;
+		io->started = false;
+	}
+	q->retry_ms = VINF_RETRY_MS_MIN;
+	q->vq.reqs = q->pool;
+	q->vq.req_stride = sizeof(*q->pool);
+	return 0;
+}
+
+/**
+ * vinf_io_pool_destroy - free the requests of a queue
+ * @q: queue, stopped, nothing out; may have no pool
+ *
+ * Context: process.
+ */
+void vinf_io_pool_destroy(struct vinf_queue *q)
+{
+	if (WARN_ON_ONCE(atomic_read(&q->out)))
+		return;
+	cancel_delayed_work_sync(&q->retry_work);
+	q->vq.reqs = NULL;
+	kvfree(q->pool);
+	q->pool = NULL;
+	q->pool_num = 0;
+	kvfree(q->pages);
+	q->pages = NULL;
+}
+
+int vinf_io_module_init(void)
+{
+	return vinf_bdev_init();
+}
+
+void vinf_io_module_exit(void)
+{
+	/* The tail of a completion in an interrupt. */
+	synchronize_rcu();
+	vinf_bdev_exit();
+}

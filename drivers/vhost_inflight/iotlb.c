@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The IOTLB: what the owner says about guest memory, by write() of vhost messages.
+ *
+ * What was said is kept in vhost's own interval tree.  Queues work from a picture of it: sorted,
+ * immutable, replaced as a whole at BATCH_END (or after each message outside a batch), so that no
+ * look-up ever sees the gap between an INVALIDATE of everything and the UPDATEs that follow it.  A
+ * look-up takes no lock; a queue changes pictures between two turns.
+ */
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "vinf.h"
+#include "trace.h"
+
+static void vinf_map_put(struct vinf_map *map)
+{
+	if (map && refcount_dec_and_test(&map->ref))
+		kvfree(map);
+}
+
+static struct vinf_map *vinf_map_get(struct vinf_map *map)
+{
+	if (map)
+		refcount_inc(&map->ref);
+	return map;
+}
+
+/**
+ * vinf_translate - one piece of guest memory as the owner's memory
+ * @q: queue, in whose picture of the IOTLB to look
+ * @iova: device address
+ * @len: bytes wanted, not 0
+ * @perm: VHOST_ACCESS_RO to read it, VHOST_ACCESS_WO to write it
+ * @uaddr: where the piece starts
+ * @got: bytes up to the end of the piece, at most @len
+ *
+ * Context: any that keeps the picture: q->lock held.
+ *
+ * Return: 0; -EFAULT when @iova is not mapped or not with @perm.
+ */
+int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
+{
+	const struct vinf_map *map = q->map;
+	unsigned int lo = 0, hi, mid = q->map_hit;
+	const struct vinf_map_entry *e;
+
+	if (!map)
+		return -EFAULT;
+	hi = map->nr;
+	/*
+	 * The last hit first: a guest's memory is few ranges and most of its buffers are in one of
+	 * them.
+	 */
+	while (lo < hi) {
+		if (mid < lo || mid >= hi)
+			mid = lo + (hi - lo) / 2;
+		e = &map->e[mid];
+		if (iova < e->first) {
+			hi = mid;
+		} else if (iova > e->last) {
+			lo = mid + 1;
+		} else {
+			if ((e->perm & perm) != perm)
+				return -EFAULT;
+			q->map_hit = mid;
+			*uaddr = u64_to_user_ptr(e->uaddr + (iova - e->first));
+			/* Not last - iova + 1, which may be 2^64. */
+			*got = min_t(u64, len - 1, e->last - iova) + 1;
+			return 0;
+		}
+		mid = lo + (hi - lo) / 2;
+	}
+	return -EFAULT;
+}
+
+/**
+ * vinf_copy_from - read guest memory
+ * @vq: queue
+ * @iova: device address
+ * @dst: where to
+ * @len: bytes
+ *
+ * Context: the queue's worker, inside &vinf_engine_ops.process; may fault.
+ *
+ * Return: 0; -EFAULT when a byte of it is not mapped readable or the owner's memory behind it is
+ * gone.
+ */
+int vinf_copy_from(struct vinf_vq *vq, u64 iova, void *dst, u32 len)
+{
+	struct vinf_queue *q = vinf_queue(vq);
+	void __user *uaddr;
+	u32 got;
+	int ret;
+
+	while (len) {
+		ret = vinf_translate(q, iova, len, VHOST_ACCESS_RO, &uaddr, &got);
+		if (ret)
+			return ret;
+		if (copy_from_user(dst, uaddr, got))
+			return -EFAULT;
+		iova += got;
+		dst += got;
+		len -= got;
+	}
+	return 0;
+}
+
+/**
+ * vinf_copy_to - write guest memory
+ * @vq: queue
+ * @iova: device address
+ * @src: where from
+ * @len: bytes
+ *
+ * Context and return as vinf_copy_from(), for memory mapped writable.
+ */
+int vinf_copy_to(struct vinf_vq *vq, u64 iova, const void *src, u32 len)
+{
+	struct vinf_queue *q = vinf_queue(vq);
+	void __user *uaddr;
+	u32 got;
+	int ret;
+
+	while (len) {
+		ret = vinf_translate(q, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
+		if (ret)
+			return ret;
+		if (copy_to_user(uaddr, src, got))
+			return -EFAULT;
+		iova += got;
+		src += got;
+		len -= got;
+	}
+	return 0;
+}
+
+/* A new picture of the tree. */
+static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree)
+{
+	struct vhost_iotlb_map *m;
+	struct vinf_map *map;
+	unsigned int i = 0;
+
+	map = kvzalloc(struct_size(map, e, tree->nmaps), GFP_KERNEL_ACCOUNT);
+	if (!map)
+		return NULL;
+	refcount_set(&map->ref, 1);
+	map->nr = tree->nmaps;
+	for (m = vhost_iotlb_itree_first(tree, 0, U64_MAX); m;
+	     m = vhost_iotlb_itree_next(m, 0, U64_MAX)) {
+		map->e[i].first = m->start;
+		map->e[i].last = m->last;
+		map->e[i].uaddr = m->addr;
+		map->e[i].perm = m->perm;
+		i++;
+	}
+	return map;
+}
+
+/* Give a queue the device's picture; q->lock held. */
+void vinf_iotlb_attach(struct vinf_queue *q)
+{
+	struct vinf_map *old = q->map;
+
+	lockdep_assert_held(&q->lock);
+	q->map = vinf_map_get(q->dev->iotlb.map);
+	q->map_hit = 0;
+	vinf_map_put(old);
+}
+
+void vinf_iotlb_detach(struct vinf_queue *q)
+{
+	vinf_map_put(q->map);
+	q->map = NULL;
+}
+
+/*
+ * Make what was said since the last time count.  When it returns 0, no queue uses the old picture
+ * any more; data pages that were pinned through it are kept until their I/O is done.
+ */
+static int vinf_iotlb_apply(struct vinf_dev *dev)
+{
+	struct vinf_iotlb *tlb = &dev->iotlb;
+	struct vinf_map *map;
+	int i;
+
+	lockdep_assert_held(&dev->lock);
+	if (!tlb->dirty)
+		return 0;
+	map = vinf_map_make(tlb->tree);
+	if (!map)
+		return -ENOMEM;
+	vinf_map_put(tlb->map);
+	tlb->map = map;
+	tlb->dirty = false;
+	trace_vinf_iotlb_apply(dev, map->nr);
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		/*
+		 * D excludes a start; a queue that does not run takes the picture when it starts.
+		 */
+		if (!q->running)
+			continue;
+		/*
+		 * Only a caller that is being killed leaves queues behind, and its device with it.
+		 */
+		if (mutex_lock_killable(&q->lock))
+			return -EINTR;
+		vinf_iotlb_attach(q);
+		/*
+		 * A ring that lost its translation is found broken at the next turn; it may come
+		 * back before.
+		 */
+		q->unmapped = vinf_ring_remap(q) < 0;
+		mutex_unlock(&q->lock);
+		vinf_queue_wake(q);
+	}
+	return 0;
+}
+
+static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
+{
+	struct vhost_iotlb *tree = dev->iotlb.tree;
+	u64 last;
+	int ret;
+
+	if (!msg->size || msg->perm < VHOST_ACCESS_RO || msg->perm > VHOST_ACCESS_RW)
+		return -EINVAL;
+	if (check_add_overflow(msg->iova, msg->size - 1, &last))
+		return -EINVAL;
+	if (!access_ok(u64_to_user_ptr(msg->uaddr), msg->size))
+		return -EFAULT;
+	if (vhost_iotlb_itree_first(tree, msg->iova, last))
+		return -EEXIST;
+	ret = vhost_iotlb_add_range(tree, msg->iova, last, msg->uaddr, msg->perm);
+	if (!ret)
+		dev->iotlb.dirty = true;
+	return ret;
+}
+
+/* As upstream: what overlaps the range goes as a whole, and a range that is not mapped is fine. */
+static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
+{
+	u64 last;
+
+	if (!msg->size)
+		return 0;
+	if (check_add_overflow(msg->iova, msg->size - 1, &last))
+		return -EINVAL;
+	vhost_iotlb_del_range(dev->iotlb.tree, msg->iova, last);
+	dev->iotlb.dirty = true;
+	return 0;
+}
+
+static int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
+{
+	struct vinf_iotlb *tlb = &dev->iotlb;
+	int ret;
+
+	trace_vinf_iotlb_msg(dev, msg);
+	switch (msg->type) {
+	case VHOST_IOTLB_UPDATE:
+		ret = vinf_iotlb_update(dev, msg);
+		break;
+	case VHOST_IOTLB_INVALIDATE:
+		ret = vinf_iotlb_invalidate(dev, msg);
+		break;
+	case VHOST_IOTLB_BATCH_BEGIN:
+		tlb->batch = true;
+		return 0;
+	case VHOST_IOTLB_BATCH_END:
+		tlb->batch = false;
+		return vinf_iotlb_apply(dev);
+	default:
+		return -EINVAL;
+	}
+	if (!ret && !tlb->batch)
+		ret = vinf_iotlb_apply(dev);
+	return ret;
+}
+
+/**
+ * vinf_iotlb_write - write() on the node: one IOTLB message
+ * @dev: device
+ * @from: struct vhost_msg or struct vhost_msg_v2; both are understood whatever was acked
+ *
+ * The address space id of a v2 message is not looked at: there is one.
+ *
+ * Context: process, vinf_dev.lock held, caller is the owner.
+ *
+ * Return: sizeof(struct vhost_msg_v2), as vhost does; -EINVAL for another type of message or a
+ * short one; -EFAULT for everything that the message itself asks wrongly (vhost's rule): size 0,
+ * overflow, a range that is mapped already, more than VINF_MAX_MAPS ranges, memory that is not the
+ * caller's.
+ */
+ssize_t vinf_iotlb_write(struct vinf_dev *dev, struct iov_iter *from)
+{
+	struct vhost_iotlb_msg msg;
+	size_t skip;
+	int type;
+
+	lockdep_assert_held(&dev->lock);
+	if (!copy_from_iter_full(&type, sizeof(type), from))
+		return -EINVAL;
+	switch (type) {
+	case VHOST_IOTLB_MSG:
+		skip = offsetof(struct vhost_msg, iotlb) - sizeof(type);
+		break;
+	case VHOST_IOTLB_MSG_V2:
+		skip = offsetof(struct vhost_msg_v2, iotlb) - sizeof(type);
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (iov_iter_count(from) < skip + sizeof(msg))
+		return -EINVAL;
+	iov_iter_advance(from, skip);
+	if (!copy_from_iter_full(&msg, sizeof(msg), from))
+		return -EINVAL;
+	if (vinf_iotlb_msg(dev, &msg))
+		return -EFAULT;
+	return sizeof(struct vhost_msg_v2);
+}
+
+int vinf_iotlb_init(struct vinf_dev *dev)
+{
+	dev->iotlb.tree = vhost_iotlb_alloc(VINF_MAX_MAPS, 0);
+	return dev->iotlb.tree ? 0 : -ENOMEM;
+}
+
+/* Forget everything; no queue runs. */
+void vinf_iotlb_clear(struct vinf_dev *dev)
+{
+	struct vinf_iotlb *tlb = &dev->iotlb;
+
+	vhost_iotlb_reset(tlb->tree);
+	vinf_map_put(tlb->map);
+	tlb->map = NULL;
+	tlb->batch = false;
+	tlb->dirty = false;
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The node: /dev/vhost-blk-NAME.  Anybody who may open it may look; who owns it drives it.
+ */
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "vinf.h"
+
+/**
+ * vinf_node_open - open() of a node
+ * @inode: the node
+ * @file: the new file
+ *
+ * Does not touch the device: a supervisor may look at one that is in use.  No access mode is needed
+ * for anything.
+ *
+ * Return: 0; -ENODEV when the device is being removed; -ENXIO when no engine is loaded; -ENOMEM;
+ * -EINTR.
+ */
+static int vinf_node_open(struct inode *inode, struct file *file)
+{
+	struct vinf_dev *dev = container_of(inode->i_cdev, struct vinf_dev, cdev);
+	struct vinf_file *vf;
+	int ret = 0;
+
+	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);
+	if (!vf)
+		return -ENOMEM;
+	if (mutex_lock_killable(&dev->lock)) {
+		kfree(vf);
+		return -EINTR;
+	}
+	/* There is an engine exactly while the node is open. */
+	if (!dev->gone && !dev->opens)
+		dev->engine = vinf_engine_get();
+	if (dev->gone)
+		ret = -ENODEV;
+	else if (!dev->engine)
+		ret = -ENXIO;
+	else
+		dev->opens++;
+	mutex_unlock(&dev->lock);
+	if (ret) {
+		kfree(vf);
+		return ret;
+	}
+	/* cdev holds the device for as long as an inode refers to it; a file may outlive that. */
+	get_device(&dev->device);
+	vf->dev = dev;
+	file->private_data = vf;
+	return stream_open(inode, file);
+}
+
+static int vinf_node_release(struct inode *inode, struct file *file)
+{
+	struct vinf_file *vf = file->private_data;
+	struct vinf_dev *dev = vf->dev;
+
+	vinf_release(dev, vf);
+	kfree(vf);
+	put_device(&dev->device);
+	return 0;
+}
+
+static long vinf_node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return vinf_ioctl(file->private_data, cmd, (void __user *)arg);
+}
+
+/* IOTLB messages: the owner's, in the owner's memory (-EPERM). */
+static ssize_t vinf_node_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct vinf_file *vf = iocb->ki_filp->private_data;
+	struct vinf_dev *dev = vf->dev;
+	ssize_t ret = -EPERM;
+
+	if (mutex_lock_killable(&dev->lock))
+		return -EINTR;
+	if (vinf_owns(dev, vf))
+		ret = vinf_iotlb_write(dev, from);
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
+const struct file_operations vinf_node_fops = {
+	.owner = THIS_MODULE,
+	.open = vinf_node_open,
+	.release = vinf_node_release,
+	.unlocked_ioctl = vinf_node_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.write_iter = vinf_node_write_iter,
+};

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One queue: from stopped to running and back, and its turns in between.
+ */
+#include <linux/module.h>
+#include <linux/sched.h>
+
+#include "vinf.h"
+#include "trace.h"
+
+/* What came back after the owner died: nobody is left to tell. */
+static void vinf_orphan_work(struct work_struct *work)
+{
+	struct vinf_queue *q = container_of(work, struct vinf_queue, orphan_work);
+	struct llist_node *node = llist_del_all(&q->vq.done);
+	struct vinf_req *req, *next;
+
+	llist_for_each_entry_safe(req, next, node, done)
+		vinf_io_release(vinf_io(req));
+}
+
+/* Nothing of ours may come back for a while: look again at what the disk refused. */
+static void vinf_retry_work(struct work_struct *work)
+{
+	vinf_queue_wake(container_of(to_delayed_work(work), struct vinf_queue, retry_work));
+}
+
+void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index)
+{
+	q->dev = dev;
+	q->vq.index = index;
+	mutex_init(&q->lock);
+	spin_lock_init(&q->wake_lock);
+	INIT_WORK(&q->orphan_work, vinf_orphan_work);
+	init_llist_head(&q->vq.done);
+	spin_lock_init(&q->retry_lock);
+	INIT_LIST_HEAD(&q->retry);
+	INIT_DELAYED_WORK(&q->retry_work, vinf_retry_work);
+	vinf_queue_forget(q);
+}
+
+/* No file is open, nothing is out. */
+void vinf_queue_destroy(struct vinf_queue *q)
+{
+	flush_work(&q->orphan_work);
+	vinf_io_pool_destroy(q);
+	mutex_destroy(&q->lock);
+}
+
+/**
+ * vinf_queue_forget - what a reset does to a queue that does not run
+ * @q: queue
+ *
+ * Eventfds stay bound: vhost keeps them, and QEMU does not bind its kick again after a reset that
+ * it did not ask for.
+ *
+ * Context: vinf_dev.lock held, or the device is not visible yet.
+ */
+void vinf_queue_forget(struct vinf_queue *q)
+{
+	q->num = q->dev->queue_size;
+	q->addr_set = false;
+	q->ready = false;
+	memset(q->addr, 0, sizeof(q->addr));
+	memset(&q->vq.pos, 0, sizeof(q->vq.pos));
+	WRITE_ONCE(q->error, 0);
+	q->vq.broken = 0;
+	q->unmapped = false;
+}
+
+/**
+ * vinf_queue_start - hand a queue to the engine
+ * @q: queue, configured
+ *
+ * The rings are looked at once: whatever was made available, or kicked for, before is not missed.
+ *
+ * Context: process, in the owner's memory, vinf_dev.lock held.
+ *
+ * Return: 0, also when it runs already; -EBUSY with orphans out; -ENXIO without an engine; the
+ * errnos of vinf_ring_map(); -ENOMEM; -EINVAL when the engine refuses the ring; -EINTR when the
+ * caller is killed.
+ */
+int vinf_queue_start(struct vinf_queue *q)
+{
+	struct vinf_dev *dev = q->dev;
+	int ret;
+
+	lockdep_assert_held(&dev->lock);
+	if (q->running)
+		return 0;
+	if (atomic_read(&q->out))
+		return -EBUSY;
+	if (!dev->engine)
+		return -ENXIO;
+	if (mutex_lock_killable(&q->lock))
+		return -EINTR;
+	ret = vinf_io_pool_init(q, q->num);
+	if (ret)
+		goto err_unlock;
+	q->vq.num = q->num;
+	q->vq.features = dev->acked;
+	q->vq.limits = &dev->limits;
+	q->vq.depth = 0;
+	WRITE_ONCE(q->vq.quiesce, 0);
+	WRITE_ONCE(q->dead, false);
+	q->unmapped = false;
+	vinf_iotlb_attach(q);
+	ret = vinf_ring_map(q);
+	if (ret)
+		goto err_iotlb;
+	q->engine = dev->engine;
+	__module_get(q->engine->owner);
+	ret = q->engine->start(&q->vq);
+	if (ret)
+		goto err_engine;
+	q->running = true;
+	mutex_unlock(&q->lock);
+	trace_vinf_queue_start(q);
+	vinf_queue_wake(q);
+	return 0;
+
+err_engine:
+	module_put(q->engine->owner);
+	q->engine = NULL;
+	vinf_ring_unmap(q);
+err_iotlb:
+	vinf_iotlb_detach(q);
+err_unlock:
+	mutex_unlock(&q->lock);
+	return ret;
+}
+
+/**
+ * vinf_queue_stop - take a queue back from the engine
+ * @q: queue
+ *
+ * Its position stays.  What is still out comes back to the done list.
+ *
+ * Context: process, q->lock and vinf_dev.lock held.
+ */
+void vinf_queue_stop(struct vinf_queue *q)
+{
+	lockdep_assert_held(&q->lock);
+	if (!q->running)
+		return;
+	q->engine->stop(&q->vq);
+	q->running = false;
+	module_put(q->engine->owner);
+	q->engine = NULL;
+	vinf_ring_unmap(q);
+	vinf_iotlb_detach(q);
+	trace_vinf_queue_stop(q);
+}
+
+/**
+ * vinf_queue_turn - one turn of a queue
+ * @q: queue
+ *
+ * Context: the queue's worker.
+ *
+ * Return: true when the worker should come back at once.
+ */
+bool vinf_queue_turn(struct vinf_queue *q)
+{
+	bool more = false;
+
+	set_bit(VINF_Q_BUSY, &q->flags);
+	/* Failing means that the owner is being killed. */
+	if (!mutex_lock_killable(&q->lock)) {
+		if (q->running && !READ_ONCE(q->dead)) {
+			struct blk_plug plug;
+
+			if (q->unmapped && !q->vq.broken)
+				vinf_vq_broken(&q->vq, -EFAULT,
+					       "its rings are not mapped any more");
+			blk_start_plug(&plug);
+			vinf_io_retry(q);
+			more = q->engine->process(&q->vq);
+			blk_finish_plug(&plug);
+		}
+		mutex_unlock(&q->lock);
+	}
+	clear_bit(VINF_Q_BUSY, &q->flags);
+	/*
+	 * Pairs with the barrier in vinf_drain(): it sees the queue at rest, or we see that it
+	 * waits.
+	 */
+	smp_mb__after_atomic();
+	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead))
+		wake_up_all(&q->dev->idle_wait);
+	if (more) {
+		set_bit(VINF_Q_WORK, &q->flags);
+		cond_resched();
+	}
+	return more;
+}
+
+/* Where the queue stands, for people; takes no lock. */
+enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q)
+{
+	if (READ_ONCE(q->error))
+		return VHOST_INFLIGHT_QUEUE_ERROR;
+	if (READ_ONCE(q->running))
+		return READ_ONCE(q->vq.quiesce) ? VHOST_INFLIGHT_QUEUE_DRAINING :
+						  VHOST_INFLIGHT_QUEUE_RUNNING;
+	return READ_ONCE(q->dev->suspended) ? VHOST_INFLIGHT_QUEUE_STOPPED :
+					      VHOST_INFLIGHT_QUEUE_OFF;
+}
+
+/**
+ * vinf_req_submit - send a request to the disk
+ * @vq: queue
+ * @req: request of its pool, filled by the engine
+ * @segs: its data in guest memory (READ, WRITE), whole; not needed after the call
+ * @nr: how many
+ * @ranges: of a DISCARD, ZEROES or ERASE, @req->nr_ranges of them; not needed after the call
+ *
+ * The request comes back on the queue's done list exactly once, with an errno in @req->error if it
+ * failed.
+ *
+ * Context: inside &vinf_engine_ops.process.
+ *
+ * Return: 0; -EFAULT when a segment is not mapped as it must be, and the request does not come
+ * back.
+ */
+int vinf_req_submit(struct vinf_vq *vq, struct vinf_req *req, const struct vinf_seg *segs,
+		    unsigned int nr, const struct vinf_range *ranges)
+{
+	struct vinf_queue *q = vinf_queue(vq);
+
+	lockdep_assert_held(&q->lock);
+	trace_vinf_submit(q, req);
+	return vinf_io_start(vinf_io(req), segs, nr, ranges);
+}
+
+/**
+ * vinf_req_finish - let go of what a request held
+ * @vq: queue
+ * @req: request that came back
+ *
+ * To be called for each request taken from the done list, before it is published.
+ *
+ * Context: inside &vinf_engine_ops.process or &vinf_engine_ops.stop.
+ */
+void vinf_req_finish(struct vinf_vq *vq, struct vinf_req *req)
+{
+	vinf_io_release(vinf_io(req));
+}
+
+/**
+ * vinf_vq_call - notify the driver
+ * @vq: queue
+ *
+ * Context: inside &vinf_engine_ops.process.
+ */
+void vinf_vq_call(struct vinf_vq *vq)
+{
+	struct vinf_queue *q = vinf_queue(vq);
+
+	lockdep_assert_held(&q->lock);
+	vq->stat[VINF_STAT_CALLS]++;
+	trace_vinf_call(q);
+	if (q->call)
+		eventfd_signal(q->call);
+}
+
+/**
+ * vinf_vq_broken - the driver broke the ring
+ * @vq: queue
+ * @err: -errno that says how
+ * @what: the same for people, completes "queue N is broken: "
+ *
+ * The queue is not served any more and the device wants a reset (virtio 1.4, 2.1.2).  What is out
+ * comes back to the done list as ever.  Told once in the log for each owner: a guest may break its
+ * device as often as it likes.
+ *
+ * Context: inside &vinf_engine_ops.process.
+ */
+void vinf_vq_broken(struct vinf_vq *vq, int err, const char *what)
+{
+	struct vinf_queue *q = vinf_queue(vq);
+	struct vinf_dev *dev = q->dev;
+
+	lockdep_assert_held(&q->lock);
+	if (vq->broken)
+		return;
+	vq->broken = 1;
+	WRITE_ONCE(q->error, err);
+	atomic64_inc(&q->broken);
+	trace_vinf_queue_broken(q, err);
+	if (!xchg(&dev->told, true))
+		dev_warn(&dev->device,
+			 "queue %u is broken: %s (%d); the guest must reset the device\n",
+			 vq->index, what, err);
+	atomic_set(&dev->needs_reset, 1);
+	if (q->err)
+		eventfd_signal(q->err);
+	vinf_dev_config_changed(dev);
+}

@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who owns a device and where it stands.
+ *
+ * The end of an owner, which is the page to check when something outlives something else.  It
+ * begins with the release of the owning file, or with the kill of one of its workers, whichever
+ * comes first; both mark the device @dying and each queue @dead.  From there on:
+ *
+ *  - A worker that has not begun a turn begins none (vinf_queue_turn() looks at @dead under the
+ *    queue's lock).
+ *  - A worker inside a turn ends it: every sleep in there is killable or short.  One that does not
+ *    run at all (SIGSTOP, a page fault that userspace holds) keeps its queue's lock, and the reaper
+ *    comes back until it has it.
+ *  - A caller that drains gives up: it looks at @dying.
+ *  - Requests the disk has not seen come back with -ECANCELED (vinf_io_cancel()).
+ *  - Requests the disk has are orphans: their pages stay pinned until they return,
+ *    vinf_orphan_work() lets go of them. Until the last one is back no queue starts, so their place
+ *    in the pool is not used twice.
+ *  - The workers are told to leave and reap themselves; they hold the device and the module until
+ *    they are gone.
+ *  - The engine is held by each queue that runs, not only by open files.
+ */
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "vinf.h"
+#include "trace.h"
+
+/* What a client may write; the rest is unknown or ours to set. */
+#define VINF_STATUS_DRIVER (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |		\
+			    VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FEATURES_OK |		\
+			    VIRTIO_CONFIG_S_FAILED)
+
+#define VINF_MUST_ACK		(BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM))
+
+/* How long the close of a device waits for its workers before it leaves the rest to the reaper. */
+#define VINF_RELEASE_WAIT	HZ
+
+/* ---- draining ---- */
+
+/* The queues a drain is about: all, or one. */
+static bool vinf_concerns(const struct vinf_queue *q, const struct vinf_queue *only)
+{
+	return q->running && (!only || q == only);
+}
+
+static bool vinf_at_rest(struct vinf_dev *dev, const struct vinf_queue *only)
+{
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (vinf_concerns(q, only) &&
+		    (test_bit(VINF_Q_BUSY, &q->flags) || READ_ONCE(q->vq.depth)))
+			return false;
+	}
+	return true;
+}
+
+static void vinf_quiesce(struct vinf_dev *dev, const struct vinf_queue *only, bool on)
+{
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (!vinf_concerns(q, only))
+			continue;
+		WRITE_ONCE(q->vq.quiesce, on);
+		vinf_queue_wake(q);
+	}
+	/* Pairs with the barrier in vinf_queue_turn(). */
+	smp_mb();
+}
+
+/*
+ * Take nothing new, wait until everything taken is published, stop the queues.  On failure they run
+ * on as before.
+ *
+ * Return: 0; -ETIMEDOUT after the device's drain timeout; -EINTR when the caller is killed;
+ * -EOWNERDEAD when the owner died meanwhile.
+ */
+static int vinf_drain(struct vinf_dev *dev, struct vinf_queue *only)
+{
+	u32 ms = READ_ONCE(dev->drain_timeout_ms);
+	long left = ms ? msecs_to_jiffies(ms) : MAX_SCHEDULE_TIMEOUT;
+	int i, ret;
+
+	lockdep_assert_held(&dev->lock);
+	vinf_quiesce(dev, only, true);
+	left = wait_event_killable_timeout(dev->idle_wait,
+					   vinf_at_rest(dev, only) || READ_ONCE(dev->dying), left);
+	if (READ_ONCE(dev->dying))
+		ret = -EOWNERDEAD;
+	else if (left <= 0)
+		ret = left ? -EINTR : -ETIMEDOUT;
+	else
+		ret = 0;
+	trace_vinf_drain(dev, ret);
+	if (ret)
+		goto err;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (!vinf_concerns(q, only))
+			continue;
+		if (mutex_lock_killable(&q->lock)) {
+			ret = -EINTR;
+			goto err;
+		}
+		/*
+		 * At rest and quiesced: nothing was taken since, because a turn looks at @quiesce
+		 * under the lock.
+		 */
+		WARN_ON_ONCE(q->vq.depth);
+		vinf_queue_stop(q);
+		mutex_unlock(&q->lock);
+	}
+	return 0;
+
+err:
+	vinf_quiesce(dev, only, false);
+	return ret;
+}
+
+/* ---- starting ---- */
+
+/* Start what is configured; nothing runs when it fails. */
+static int vinf_start_queues(struct vinf_dev *dev)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (!q->ready || !q->addr_set)
+			continue;
+		ret = vinf_queue_start(q);
+		if (ret)
+			break;
+	}
+	/* What was taken from the queues that did start is done properly. */
+	if (ret && vinf_drain(dev, NULL))
+		dev_dbg(&dev->device, "start failed with %d, and the queues did not come to rest\n",
+			ret);
+	return ret;
+}
+
+/**
+ * vinf_queue_enable - VHOST_VDPA_SET_VRING_ENABLE
+ * @q: queue
+ * @on: serve it
+ *
+ * Before DRIVER_OK only remembered.  Afterwards a queue starts at once (ENABLE_AFTER_DRIVER_OK), or
+ * is drained and stopped with its position kept.
+ *
+ * Context: process, in the owner's memory, vinf_dev.lock held.
+ *
+ * Return: 0 or the errnos of vinf_queue_start() and vinf_suspend().
+ */
+int vinf_queue_enable(struct vinf_queue *q, bool on)
+{
+	struct vinf_dev *dev = q->dev;
+	int ret = 0;
+
+	lockdep_assert_held(&dev->lock);
+	if ((dev->status & VIRTIO_CONFIG_S_DRIVER_OK) && !dev->suspended && q->addr_set) {
+		if (on)
+			ret = vinf_queue_start(q);
+		else if (q->running)
+			ret = vinf_drain(dev, q);
+	}
+	if (!ret)
+		q->ready = on;
+	return ret;
+}
+
+/* ---- status ---- */
+
+/* Forget what was negotiated; no queue runs. */
+static void vinf_forget(struct vinf_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		vinf_queue_forget(&dev->queue[i]);
+	WRITE_ONCE(dev->status, 0);
+	WRITE_ONCE(dev->suspended, false);
+	WRITE_ONCE(dev->acked, 0);
+	atomic_set(&dev->needs_reset, 0);
+}
+
+static int vinf_reset(struct vinf_dev *dev)
+{
+	int ret;
+
+	ret = vinf_drain(dev, NULL);
+	if (ret)
+		return ret;
+	vinf_forget(dev);
+	vinf_bounce_destroy(&dev->bounce);
+	return 0;
+}
+
+static int vinf_driver_ok(struct vinf_dev *dev)
+{
+	int ret;
+
+	if (!dev->owned)
+		return -EPERM;
+	if (vinf_dev_orphans(dev))
+		return -EBUSY;
+	ret = vinf_bounce_init(&dev->bounce);
+	if (ret)
+		return ret;
+	return vinf_start_queues(dev);
+}
+
+u8 vinf_get_status(struct vinf_dev *dev)
+{
+	return READ_ONCE(dev->status) |
+	       (atomic_read(&dev->needs_reset) ? VIRTIO_CONFIG_S_NEEDS_RESET : 0);
+}
+
+/**
+ * vinf_set_status - VHOST_VDPA_SET_STATUS
+ * @dev: device
+ * @status: new status; 0 resets
+ *
+ * A reset returns when everything taken from the rings is published and no I/O can write guest
+ * memory any more.  It keeps the owner, the IOTLB and the eventfds.
+ *
+ * Context: process, vinf_dev.lock held; DRIVER_OK in the owner's memory.
+ *
+ * Return: 0; -EINVAL for an unknown bit, for clearing a bit but by 0, for DRIVER_OK without
+ * FEATURES_OK, for FEATURES_OK before VERSION_1 and ACCESS_PLATFORM were acked; -EPERM for
+ * DRIVER_OK without an owner; -EBUSY for DRIVER_OK while a dead owner's requests are still at the
+ * disk; -ETIMEDOUT when a reset did not come to rest within the drain timeout, the device is as
+ * before; -EINTR; and for DRIVER_OK the errnos of vinf_queue_start().
+ */
+int vinf_set_status(struct vinf_dev *dev, u8 status)
+{
+	u8 old = dev->status;
+	u8 set;
+	int ret;
+
+	lockdep_assert_held(&dev->lock);
+	trace_vinf_set_status(dev, status);
+	if (!status)
+		return vinf_reset(dev);
+	/* A client that adds a bit to what it read back. */
+	if (atomic_read(&dev->needs_reset))
+		status &= ~VIRTIO_CONFIG_S_NEEDS_RESET;
+	if (status & ~VINF_STATUS_DRIVER || old & ~status)
+		return -EINVAL;
+	set = status & ~old;
+	if ((status & VIRTIO_CONFIG_S_DRIVER_OK) && !(status & VIRTIO_CONFIG_S_FEATURES_OK))
+		return -EINVAL;
+	if ((set & VIRTIO_CONFIG_S_FEATURES_OK) && (dev->acked & VINF_MUST_ACK) != VINF_MUST_ACK)
+		return -EINVAL;
+	if (set & VIRTIO_CONFIG_S_DRIVER_OK) {
+		ret = vinf_driver_ok(dev);
+		if (ret)
+			return ret;
+	}
+	WRITE_ONCE(dev->status, status);
+	return 0;
+}
+
+/**
+ * vinf_suspend - VHOST_VDPA_SUSPEND
+ * @dev: device
+ *
+ * Everything taken is published when it returns 0, VHOST_GET_VRING_BASE is exact, and the rings are
+ * not touched until VHOST_VDPA_RESUME.  Before DRIVER_OK there is nothing to do.
+ *
+ * Context: process, vinf_dev.lock held.
+ *
+ * Return: 0; -ETIMEDOUT after the device's drain timeout, -EINTR when the caller is killed,
+ * -EOWNERDEAD when the owner died meanwhile: in each of these the device runs on.
+ */
+int vinf_suspend(struct vinf_dev *dev)
+{
+	int ret;
+
+	lockdep_assert_held(&dev->lock);
+	if (!(dev->status & VIRTIO_CONFIG_S_DRIVER_OK) || dev->suspended)
+		return 0;
+	ret = vinf_drain(dev, NULL);
+	if (!ret)
+		WRITE_ONCE(dev->suspended, true);
+	return ret;
+}
+
+/**
+ * vinf_resume - VHOST_VDPA_RESUME
+ * @dev: device
+ *
+ * Context: process, in the owner's memory, vinf_dev.lock held.
+ *
+ * Return: 0, also when it is not suspended; the errnos of vinf_queue_start(), and it stays
+ * suspended.
+ */
+int vinf_resume(struct vinf_dev *dev)
+{
+	int ret;
+
+	lockdep_assert_held(&dev->lock);
+	if (!dev->suspended)
+		return 0;
+	ret = vinf_start_queues(dev);
+	if (!ret)
+		WRITE_ONCE(dev->suspended, false);
+	return ret;
+}
+
+/* ---- ownership ---- */
+
+/**
+ * vinf_claim - may this file change the state of the device?
+ * @dev: device
+ * @vf: file
+ *
+ * While nobody owns the device, the first file that changes something has it to itself until
+ * another one does, which then finds it reset: what a client left that went away without owning is
+ * not carried over.
+ *
+ * Context: process, vinf_dev.lock held.
+ *
+ * Return: 0; -EBUSY when another file owns the device; -EPERM when this one does but the caller's
+ * memory is not the owner's (after fork or exec).
+ */
+int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf)
+{
+	lockdep_assert_held(&dev->lock);
+	if (dev->dying)
+		return -EBUSY;
+	if (dev->owned) {
+		if (dev->claim != vf)
+			return -EBUSY;
+		return current->mm == dev->mm ? 0 : -EPERM;
+	}
+	if (dev->claim != vf) {
+		vinf_forget(dev);
+		dev->backend_acked = 0;
+		dev->claim = vf;
+	}
+	return 0;
+}
+
+/* Is this file, called from this memory, the owner?  vinf_dev.lock held. */
+bool vinf_owns(struct vinf_dev *dev, struct vinf_file *vf)
+{
+	return dev->owned && !dev->dying && dev->claim == vf && dev->mm == current->mm;
+}
+
+/* Let go of the eventfds of a queue that does not run. */
+static void vinf_unbind(struct vinf_queue *q)
+{
+	vinf_kick_unbind(q);
+	if (q->call)
+		eventfd_ctx_put(q->call);
+	if (q->err)
+		eventfd_ctx_put(q->err);
+	q->call = NULL;
+	q->err = NULL;
+}
+
+static void vinf_set_owner(struct vinf_dev *dev, struct mm_struct *mm, struct pid *pid)
+{
+	struct eventfd_ctx *config_call = NULL;
+	struct mm_struct *old_mm = dev->mm;
+	struct pid *old_pid;
+
+	spin_lock_irq(&dev->config_lock);
+	old_pid = dev->pid;
+	dev->pid = pid;
+	if (!mm)
+		swap(config_call, dev->config_call);
+	spin_unlock_irq(&dev->config_lock);
+	put_pid(old_pid);
+	if (config_call)
+		eventfd_ctx_put(config_call);
+	dev->mm = mm;
+	WRITE_ONCE(dev->owned, mm);
+	if (old_mm)
+		mmdrop(old_mm);
+}
+
+/**
+ * vinf_own - VHOST_SET_OWNER
+ * @dev: device
+ * @vf: the file that will own it
+ *
+ * The workers are made here: they are threads of the caller's process.
+ *
+ * Context: process, vinf_dev.lock held.
+ *
+ * Return: 0; -EBUSY when the device is owned, by whomever; the errnos of vinf_worker_create().
+ */
+int vinf_own(struct vinf_dev *dev, struct vinf_file *vf)
+{
+	struct vinf_worker *w[VINF_MAX_QUEUES] = {};
+	int i, ret;
+
+	lockdep_assert_held(&dev->lock);
+	if (dev->owned)
+		return -EBUSY;
+	ret = vinf_claim(dev, vf);
+	if (ret)
+		return ret;
+	mmgrab(current->mm);
+	vinf_set_owner(dev, current->mm, get_task_pid(current, PIDTYPE_TGID));
+	WRITE_ONCE(dev->told, false);
+	for (i = 0; i < dev->nr_queues; i++) {
+		ret = vinf_worker_create(&dev->queue[i]);
+		if (ret)
+			goto err;
+	}
+	trace_vinf_own(dev, task_tgid_nr(current));
+	return 0;
+
+err:
+	while (i--)
+		w[i] = vinf_worker_retire(&dev->queue[i]);
+	for (i = 0; i < dev->nr_queues; i++)
+		vinf_worker_wait(w[i], VINF_RELEASE_WAIT);
+	vinf_set_owner(dev, NULL, NULL);
+	return ret;
+}
+
+/* The owner is gone, see the top of this file.  Any context, but for hard interrupts. */
+static void vinf_mark_dead(struct vinf_dev *dev)
+{
+	int i;
+
+	WRITE_ONCE(dev->dying, true);
+	for (i = 0; i < dev->nr_queues; i++)
+		WRITE_ONCE(dev->queue[i].dead, true);
+	wake_up_all(&dev->idle_wait);
+}
+
+/**
+ * vinf_dev_owner_died - a worker of the owner is being killed
+ * @dev: device
+ *
+ * Context: any; called with the wake_lock of the worker's queue held, so that the owner it speaks
+ * of is still there.
+ */
+void vinf_dev_owner_died(struct vinf_dev *dev)
+{
+	vinf_mark_dead(dev);
+	mod_delayed_work(vinf_wq, &dev->reap_work, 0);
+}
+
+/* Stop what a dead owner left running.  False: somebody who cannot run is in the way. */
+static bool vinf_reap_queues(struct vinf_dev *dev)
+{
+	bool done = true;
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (!mutex_trylock(&q->lock)) {
+			done = false;
+			continue;
+		}
+		vinf_queue_stop(q);
+		mutex_unlock(&q->lock);
+	}
+	return done;
+}
+
+/*
+ * Bury a dead owner.  Waits for nobody but, briefly, for workers that have nothing left to do.
+ *
+ * Return: false when it has to be called again.
+ */
+static bool vinf_reap(struct vinf_dev *dev)
+{
+	struct vinf_worker *w[VINF_MAX_QUEUES];
+	int i;
+
+	if (!mutex_trylock(&dev->lock))
+		return false;
+	if (!dev->dying) {
+		mutex_unlock(&dev->lock);
+		return true;
+	}
+	if (!vinf_reap_queues(dev)) {
+		mutex_unlock(&dev->lock);
+		return false;
+	}
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		w[i] = vinf_worker_retire(q);
+		vinf_unbind(q);
+		vinf_io_cancel(q);
+		/*
+		 * Pairs with the barrier in vinf_queue_done(): it sees @dead, or its request is on
+		 * the list here.
+		 */
+		smp_mb();
+		queue_work(vinf_wq, &q->orphan_work);
+	}
+	vinf_set_owner(dev, NULL, NULL);
+	vinf_forget(dev);
+	dev->backend_acked = 0;
+	dev->claim = NULL;
+	vinf_iotlb_clear(dev);
+	trace_vinf_disown(dev, vinf_dev_orphans(dev));
+	WRITE_ONCE(dev->dying, false);
+	wake_up_all(&dev->idle_wait);
+	mutex_unlock(&dev->lock);
+
+	for (i = 0; i < dev->nr_queues; i++)
+		vinf_worker_wait(w[i], VINF_RELEASE_WAIT);
+	return true;
+}
+
+void vinf_reap_work(struct work_struct *work)
+{
+	struct vinf_dev *dev = container_of(to_delayed_work(work), struct vinf_dev, reap_work);
+
+	if (!vinf_reap(dev))
+		queue_delayed_work(vinf_wq, &dev->reap_work, msecs_to_jiffies(10));
+}
+
+static bool vinf_workers_out(struct vinf_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		if (test_bit(VINF_Q_BUSY, &dev->queue[i].flags))
+			return false;
+	return true;
+}
+
+/**
+ * vinf_release - a file is closed for good
+ * @dev: device
+ * @vf: file
+ *
+ * If it is the owner's, the device is free again when this returns, unless a worker cannot run:
+ * then as soon as it does.  It never waits for the disk.
+ *
+ * Context: process.
+ */
+void vinf_release(struct vinf_dev *dev, struct vinf_file *vf)
+{
+	const struct vinf_engine_ops *engine = NULL;
+	bool owner;
+
+	mutex_lock(&dev->lock);
+	owner = dev->owned && dev->claim == vf;
+	if (owner) {
+		vinf_mark_dead(dev);
+	} else if (dev->claim == vf) {
+		vinf_forget(dev);
+		dev->claim = NULL;
+	}
+	mutex_unlock(&dev->lock);
+
+	if (owner) {
+		wait_event_timeout(dev->idle_wait, vinf_workers_out(dev), VINF_RELEASE_WAIT);
+		if (!vinf_reap(dev))
+			mod_delayed_work(vinf_wq, &dev->reap_work, 0);
+	}
+
+	mutex_lock(&dev->lock);
+	if (!--dev->opens)
+		swap(engine, dev->engine);
+	mutex_unlock(&dev->lock);
+	vinf_engine_put(engine);
+}

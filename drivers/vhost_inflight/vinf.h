@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Private types of the holder.
+ *
+ * Lock order, outermost first:
+ *
+ *   configfs item mutex (vinf_conf.lock)
+ *     vinf_devs_lock              the list of devices and the registered engine
+ *       vinf_dev.lock             control: ioctls, IOTLB messages, start and stop
+ *         vinf_queue.lock         one turn of a queue: fetch, stage, publish, commit; the rings' mappings
+ *           mmap_lock             page faults and pins of the worker
+ *             vinf_queue.wake_lock   irq-safe: who may be woken
+ *             vinf_queue.retry_lock  irq-safe
+ *             vinf_bounce.lock       irq-safe
+ *
+ * vinf_dev.lock and vinf_queue.lock are only ever waited for killably, but by the reaper: a worker may sleep under
+ * vinf_queue.lock in a page fault that userspace has to answer.
+ *
+ * Field legend, as used below:
+ *
+ *   I: set when the object is made, constant after
+ *   E: set when the device is enabled, constant until it is disabled
+ *   D: vinf_dev.lock
+ *   Q: vinf_queue.lock
+ *   S: set under D and Q while the queue is stopped, constant while it runs
+ *   K: vinf_queue.wake_lock
+ *   W: the queue's worker only
+ *   A: atomic or READ_ONCE()/WRITE_ONCE()
+ */
+#ifndef _VINF_H
+#define _VINF_H
+
+#include <linux/atomic.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/eventfd.h>
+#include <linux/fs.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/uio.h>
+#include <linux/vhost.h>
+#include <linux/vhost_iotlb.h>
+#include <linux/vhost_inflight.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <uapi/linux/vhost_inflight.h>
+
+#include "compat.h"
+
+#define VINF_NAME_LEN		VHOST_INFLIGHT_NAME_LEN
+#define VINF_DEFAULT_QUEUE_SIZE	256
+/* Largest segment a driver may use; with seg_max it keeps size_max * seg_max below 2^31, which libblkio needs. */
+#define VINF_SIZE_MAX		65536u
+#define VINF_MAX_MAPS		65536u
+/* Data pages up to here need no allocation. */
+#define VINF_INLINE_BVECS	16
+/* The bounce pool of a running device: buffers, and the order of one of them. */
+#define VINF_NR_BOUNCE		4
+#define VINF_BOUNCE_ORDER	4
+#define VINF_BOUNCE_SIZE	(PAGE_SIZE << VINF_BOUNCE_ORDER)
+/* Config space up to what zoned devices have; virtio 1.4, 5.2.4. */
+#define VINF_CONFIG_SIZE	offsetof(struct virtio_blk_config, zoned)
+
+struct vinf_dev;
+struct vinf_queue;
+
+/* ---- backing.c: the file or block device below ---- */
+
+/* Everything is E. */
+struct vinf_backing {
+	struct file *file;		/* bdev file or regular file */
+	struct block_device *bdev;	/* NULL: regular file */
+	struct list_head link;		/* backing.c: regular files in use */
+	bool direct;			/* regular file, I/O past the page cache */
+	bool nowait;			/* block device that can be asked not to block */
+	bool may_unmap;			/* zeroing may deallocate */
+	u32 mem_align;			/* mask: address of a segment */
+	u32 len_align;			/* mask: length of a segment */
+	u32 logical, physical;		/* bytes: smallest unit of I/O, and the one that costs least */
+	u32 alignment_offset;		/* bytes to the first aligned physical block */
+	u32 io_min, io_opt;		/* bytes */
+	u32 max_discard_sectors, discard_align_sectors;
+	u32 max_zeroes_sectors;
+	u32 max_erase_sectors, erase_align_sectors;
+};
+
+int vinf_backing_open(struct vinf_backing *bk, const char *path, bool read_only, void *holder);
+void vinf_backing_close(struct vinf_backing *bk);
+u64 vinf_backing_sectors(const struct vinf_backing *bk);
+
+/* ---- config.c: struct virtio_blk_config and the feature bits that go with it ---- */
+
+struct vinf_params;
+
+int vinf_config_init(struct vinf_dev *dev, const struct vinf_params *p);
+void vinf_config_set_capacity(struct vinf_dev *dev, u64 sectors);
+
+/* ---- bounce.c: a bounded pool of buffers for what the disk cannot take as it is ---- */
+
+struct vinf_bounce {
+	spinlock_t lock;
+	struct page *page[VINF_NR_BOUNCE];	/* free ones, nr_free of them */
+	unsigned int nr_free, total;	/* A: READ_ONCE() without the lock */
+	bool closed;			/* buffers that come back are freed */
+	struct list_head waiting;	/* struct vinf_io.link */
+};
+
+struct vinf_io;
+
+int vinf_bounce_init(struct vinf_bounce *b);	/* at DRIVER_OK, idempotent */
+void vinf_bounce_destroy(struct vinf_bounce *b);
+void vinf_bounce_start(struct vinf_io *io);
+void vinf_bounce_step(struct vinf_io *io);
+void vinf_bounce_put(struct vinf_io *io);
+void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
+
+/* ---- io.c: requests under way ---- */
+
+/**
+ * struct vinf_io - a request and everything a bio or kiocb points to
+ * @req: what the engine sees
+ * @q: queue it belongs to
+ * @bv: its data pages, pinned; @inline_bv or an allocation
+ * @nr_bv: entries of @bv
+ * @max_bv: room in @bv
+ * @offset: where the window starts: what is under way now, a chunk of a bounced request or else all of it
+ * @chunk: bytes of the window
+ * @moved: bytes of the window that are done
+ * @again: first byte of the window the disk refused in this pass, U32_MAX when none
+ * @start: byte of the window at which @bio starts
+ * @remaining: bios of this pass that are out, plus one while they are being sent
+ * @status: first error of this pass (errno, 0 when none)
+ * @tries: passes in a row that moved nothing
+ * @started: from vinf_io_start() to vinf_io_release()
+ * @misaligned: the disk cannot take the data where it is
+ * @must_block: the disk does not know how not to block
+ * @deferred: counted as such
+ * @plain: second try of a regular file, through the page cache
+ * @step: what @work does
+ * @work: for what may block or copies
+ * @link: in &vinf_queue.retry or &vinf_bounce.waiting
+ * @bounce: buffer of a bounced request
+ * @bounce_bv: the window in @bounce
+ * @bio: first bio of a request, or the rest behind those that were cut off
+ * @iocb: of a request to a regular file
+ *
+ * From vinf_io_start() to its return on the done list it is the I/O path's; the pins are kept until vinf_io_release().
+ * Whoever is at it has it alone: the submitter, then the last of its bios or its kiocb, then a list or a work item.
+ */
+struct vinf_io {
+	struct vinf_req req;		/* first */
+	struct vinf_queue *q;
+	struct bio_vec *bv;
+	unsigned int nr_bv, max_bv;
+	u32 offset, chunk, moved;
+	u32 again;			/* A */
+	u32 start;
+	atomic_t remaining;
+	int status;			/* A */
+	unsigned int tries;
+	bool started, misaligned, must_block, deferred, plain;
+	void (*step)(struct vinf_io *io);
+	struct work_struct work;
+	struct list_head link;
+	struct page *bounce;
+	struct bio_vec bounce_bv;
+	union {
+		struct bio bio;
+		struct kiocb iocb;
+	};
+	union {
+		struct bio_vec inline_bv[VINF_INLINE_BVECS];
+		struct vinf_range ranges[VINF_MAX_RANGES];
+	};
+};
+
+static_assert(offsetof(struct vinf_io, req) == 0);
+
+static inline struct vinf_io *vinf_io(struct vinf_req *req)
+{
+	return container_of(req, struct vinf_io, req);
+}
+
+int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr,
+		  const struct vinf_range *ranges);
+void vinf_io_release(struct vinf_io *io);
+void vinf_io_retry(struct vinf_queue *q);
+void vinf_io_cancel(struct vinf_queue *q);
+int vinf_io_pool_init(struct vinf_queue *q, u16 num);
+void vinf_io_pool_destroy(struct vinf_queue *q);
+int vinf_io_module_init(void);
+void vinf_io_module_exit(void);
+
+void vinf_io_submit(struct vinf_io *io, bool may_block);
+void vinf_io_block(struct vinf_io *io);
+void vinf_io_defer(struct vinf_io *io, void (*step)(struct vinf_io *io));
+void vinf_io_refused(struct vinf_io *io, bool progress);
+void vinf_io_window_done(struct vinf_io *io);
+void vinf_io_end(struct vinf_io *io, int err);
+
+/* ---- pin.c: the data pages of a request ---- */
+
+int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, int *err);
+void vinf_unpin(struct vinf_io *io);
+
+/* ---- io_bdev.c, io_file.c ---- */
+
+void vinf_bdev_submit(struct vinf_io *io);
+void vinf_bdev_ranges(struct vinf_io *io);
+int vinf_bdev_init(void);
+void vinf_bdev_exit(void);
+void vinf_file_submit(struct vinf_io *io);
+void vinf_file_control(struct vinf_io *io);
+
+/* ---- iotlb.c ---- */
+
+struct vinf_map_entry {
+	u64 first, last;		/* IOVA, inclusive */
+	u64 uaddr;
+	u32 perm;			/* VHOST_ACCESS_* */
+};
+
+/* An immutable picture of the IOTLB, sorted; a new one takes its place at BATCH_END. */
+struct vinf_map {
+	refcount_t ref;
+	unsigned int nr;
+	struct vinf_map_entry e[] __counted_by(nr);
+};
+
+struct vinf_iotlb {
+	struct vhost_iotlb *tree;	/* D: what the owner said */
+	struct vinf_map *map;		/* D, holds a reference */
+	bool batch;			/* D: between BATCH_BEGIN and BATCH_END */
+	bool dirty;			/* D: tree and map differ */
+};
+
+int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got);
+ssize_t vinf_iotlb_write(struct vinf_dev *dev, struct iov_iter *from);
+int vinf_iotlb_init(struct vinf_dev *dev);
+void vinf_iotlb_clear(struct vinf_dev *dev);
+void vinf_iotlb_attach(struct vinf_queue *q);
+void vinf_iotlb_detach(struct vinf_queue *q);
+
+/* ---- ring.c: ring metadata, pinned and mapped ---- */
+
+enum vinf_area { VINF_AREA_DESC, VINF_AREA_DRIVER, VINF_AREA_DEVICE, VINF_NR_AREAS };
+
+struct vinf_area_map {
+	struct page **pages;
+	unsigned int nr;
+	void *vaddr;			/* of the first page */
+	void *kva;			/* of the area itself */
+};
+
+int vinf_ring_map(struct vinf_queue *q);
+void vinf_ring_unmap(struct vinf_queue *q);
+int vinf_ring_remap(struct vinf_queue *q);
+
+/* ---- worker.c ---- */
+
+struct vinf_worker;
+
+int vinf_worker_create(struct vinf_queue *q);
+struct vinf_worker *vinf_worker_retire(struct vinf_queue *q);
+void vinf_worker_wait(struct vinf_worker *w, unsigned long jiffies);
+void vinf_queue_wake(struct vinf_queue *q);
+void vinf_queue_done(struct vinf_queue *q, struct vinf_io *io);
+
+extern struct workqueue_struct *vinf_wq;
+
+/* ---- queue ---- */
+
+enum vinf_queue_flag {
+	VINF_Q_BUSY,			/* the worker is in a turn */
+	VINF_Q_WORK,			/* a turn is wanted */
+};
+
+/**
+ * struct vinf_queue - one virtqueue of a device
+ */
+struct vinf_queue {
+	struct vinf_vq vq;		/* Q, see there */
+	struct vinf_dev *dev;		/* I */
+	struct mutex lock;
+
+	/* what the owner configured */
+	u32 num;			/* D */
+	bool addr_set;			/* D */
+	bool ready;			/* D: SET_VRING_ENABLE */
+	u64 addr[VINF_NR_AREAS];	/* D: IOVA */
+	struct file *kick;		/* D */
+	struct eventfd_ctx *call;	/* Q */
+	struct eventfd_ctx *err;	/* Q */
+
+	/* running */
+	bool running;			/* S: the engine has it */
+	const struct vinf_engine_ops *engine;	/* S: module held from start to stop */
+	int error;			/* A: errno that broke it, 0 while it works */
+	bool unmapped;			/* Q: a ring lost its translation */
+	struct vinf_area_map area[VINF_NR_AREAS];	/* Q */
+	struct mm_struct *ring_mm;	/* Q: charged for the rings' pins */
+	struct vinf_map *map;		/* Q: picture of the IOTLB, holds a reference */
+	unsigned int map_hit;		/* Q: entry of the last hit */
+	struct vinf_io *pool;		/* S */
+	u32 pool_num;			/* S */
+	struct page **pages;		/* S: scratch of pins, VINF_SCRATCH_PAGES of them */
+
+	/* waking the worker */
+	spinlock_t wake_lock;
+	struct vinf_worker *worker;	/* K to change; NULL once it died or was retired */
+	unsigned long flags;		/* A: enum vinf_queue_flag */
+
+	/* requests under way, in the holder's hands */
+	atomic_t out;			/* A: from vinf_io_start() to vinf_io_release() */
+	bool dead;			/* A: the owner is gone: nothing is submitted, what comes back is an orphan */
+	struct work_struct orphan_work;
+	spinlock_t retry_lock;
+	struct list_head retry;		/* retry_lock: struct vinf_io.link, refused for lack of resources */
+	struct delayed_work retry_work;	/* wakes the worker when nothing else will */
+	unsigned int retry_ms;		/* W */
+
+	/* eventfd of the kicks */
+	struct wait_queue_entry kick_wait;
+	wait_queue_head_t *kick_wqh;	/* D */
+	poll_table kick_pt;
+
+	atomic64_t kicks;		/* A */
+	atomic64_t bounced;		/* A */
+	atomic64_t deferred;		/* A */
+	atomic64_t retried;		/* A */
+	atomic64_t broken;		/* A */
+};
+
+#define VINF_SCRATCH_PAGES	64
+
+static inline struct vinf_queue *vinf_queue(struct vinf_vq *vq)
+{
+	return container_of(vq, struct vinf_queue, vq);
+}
+
+/* ---- device ---- */
+
+/* One node held open. */
+struct vinf_file {
+	struct vinf_dev *dev;		/* I */
+};
+
+/* What configfs says; copied when the device is enabled. */
+struct vinf_params {
+	char name[VINF_NAME_LEN];
+	char serial[VINF_SERIAL_LEN + 1];
+	const char *path;
+	bool read_only;
+	bool indirect_desc, event_idx, discard;
+	u16 num_queues;
+	u16 queue_size;
+	u32 logical_block_size;		/* 0: the backing's */
+	u32 drain_timeout_ms;
+};
+
+/**
+ * struct vinf_dev - an enabled device: a node, a backing, queues
+ */
+struct vinf_dev {
+	struct device device;
+	struct cdev cdev;
+	struct list_head link;		/* vinf_devs_lock */
+	char name[VINF_NAME_LEN];	/* I */
+	struct vinf_backing backing;	/* E */
+	struct vinf_limits limits;	/* E but capacity */
+	struct virtio_blk_config config;	/* config_lock */
+	spinlock_t config_lock;
+	u64 features;			/* E: offered */
+	u32 drain_timeout_ms;		/* A */
+	u16 nr_queues;			/* E */
+	u16 queue_size;			/* E */
+	struct vinf_queue *queue;	/* E: nr_queues of them */
+	struct workqueue_struct *wq;	/* E: what may block, bounded */
+	struct vinf_bounce bounce;
+	bool gone;			/* D: disabled, only waits for its last reference */
+
+	struct mutex lock;
+	unsigned int opens;		/* D: files open */
+	const struct vinf_engine_ops *engine;	/* D: module held while opens > 0 */
+	bool told;			/* A: a broken queue was logged since SET_OWNER */
+	struct vinf_file *claim;	/* D: who set up state before there was an owner; the owner after */
+	bool owned;			/* D */
+	struct mm_struct *mm;		/* D: the owner's, mm_count held */
+	struct pid *pid;		/* D: the owner's */
+	u8 status;			/* D to change, A */
+	bool suspended;			/* D */
+	u64 acked;			/* D: features */
+	u64 backend_acked;		/* D */
+	struct vinf_iotlb iotlb;
+	struct eventfd_ctx *config_call;	/* config_lock */
+
+	atomic_t needs_reset;		/* A: a queue broke */
+	bool dying;			/* A: the owner's memory is gone, reap_work has not run yet */
+	struct delayed_work reap_work;
+	wait_queue_head_t idle_wait;	/* a queue may have come to rest */
+};
+
+int vinf_dev_module_init(void);
+void vinf_dev_module_exit(void);
+int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out);
+int vinf_dev_destroy(struct vinf_dev *dev);
+int vinf_dev_resize(struct vinf_dev *dev);
+const char *vinf_dev_state_name(struct vinf_dev *dev);
+enum vhost_inflight_state vinf_dev_state(struct vinf_dev *dev);
+void vinf_dev_config_changed(struct vinf_dev *dev);
+unsigned int vinf_dev_orphans(struct vinf_dev *dev);
+void vinf_dev_owner_died(struct vinf_dev *dev);
+
+/* ---- node.c, ioctl.c ---- */
+
+extern const struct file_operations vinf_node_fops;
+long vinf_ioctl(struct vinf_file *vf, unsigned int cmd, void __user *arg);
+
+/* ---- queue.c: one queue ---- */
+
+void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index);
+void vinf_queue_destroy(struct vinf_queue *q);
+void vinf_queue_forget(struct vinf_queue *q);
+int vinf_queue_start(struct vinf_queue *q);
+void vinf_queue_stop(struct vinf_queue *q);
+bool vinf_queue_turn(struct vinf_queue *q);
+enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q);
+
+/* ---- state.c: own, start, drain, reset, die ---- */
+
+int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf);
+bool vinf_owns(struct vinf_dev *dev, struct vinf_file *vf);
+int vinf_own(struct vinf_dev *dev, struct vinf_file *vf);
+void vinf_release(struct vinf_dev *dev, struct vinf_file *vf);
+u8 vinf_get_status(struct vinf_dev *dev);
+int vinf_set_status(struct vinf_dev *dev, u8 status);
+int vinf_suspend(struct vinf_dev *dev);
+int vinf_resume(struct vinf_dev *dev);
+int vinf_queue_enable(struct vinf_queue *q, bool on);
+void vinf_reap_work(struct work_struct *work);
+
+/* ---- kick.c: eventfds ---- */
+
+int vinf_kick_bind(struct vinf_queue *q, int fd);
+void vinf_kick_unbind(struct vinf_queue *q);
+
+/* ---- configfs.c ---- */
+
+int vinf_configfs_init(void);
+void vinf_configfs_exit(void);
+
+/* ---- engine.c ---- */
+
+const struct vinf_engine_ops *vinf_engine_get(void);
+void vinf_engine_put(const struct vinf_engine_ops *ops);
+
+#endif /* _VINF_H */

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Workers: one thread of the owner's process for each queue, in its memory and its cgroups.
+ *
+ * A worker ends in one of two ways, and in both of them somebody else frees it, because a thread
+ * cannot wait for itself and nobody may wait for a thread that is stopped by SIGSTOP:
+ *
+ *  - it is told to leave (vinf_worker_retire()): when it next runs it queues its own reap work;
+ *  - its process is killed: the kill callback queues the same work.
+ */
+#include <linux/completion.h>
+#include <linux/module.h>
+#include <linux/sched/vhost_task.h>
+#include <linux/slab.h>
+
+#include "vinf.h"
+#include "trace.h"
+
+struct workqueue_struct *vinf_wq;
+
+/**
+ * struct vinf_worker - a thread that serves a queue
+ * @ref: the thread's own until it was reaped, and whoever waits for it
+ * @q: I: the queue; the device is held until the worker was reaped
+ * @task: I: the thread
+ * @leave: A: told to leave
+ * @leaving: the worker's: reap work is queued
+ * @gone: the thread is reaped
+ * @reap: frees the thread
+ */
+struct vinf_worker {
+	struct kref ref;
+	struct vinf_queue *q;
+	struct vhost_task *task;
+	bool leave;
+	bool leaving;
+	struct completion gone;
+	struct work_struct reap;
+};
+
+static void vinf_worker_free(struct kref *ref)
+{
+	kfree(container_of(ref, struct vinf_worker, ref));
+}
+
+static void vinf_worker_reap(struct work_struct *work)
+{
+	struct vinf_worker *w = container_of(work, struct vinf_worker, reap);
+	struct vinf_dev *dev = w->q->dev;
+
+	/* Short: the thread is past its last turn. */
+	vhost_task_stop(w->task);
+	complete_all(&w->gone);
+	kref_put(&w->ref, vinf_worker_free);
+	put_device(&dev->device);
+	/* This function's own text is safe: module exit waits for the workqueue. */
+	module_put(THIS_MODULE);
+}
+
+static bool vinf_worker_run(void *data)
+{
+	struct vinf_worker *w = data;
+
+	if (READ_ONCE(w->leave)) {
+		if (!w->leaving) {
+			w->leaving = true;
+			queue_work(vinf_wq, &w->reap);
+		}
+		return false;
+	}
+	if (!test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
+		return false;
+	__set_current_state(TASK_RUNNING);
+	return vinf_queue_turn(w->q);
+}
+
+/* The owner's process is being killed; this is the last thing its worker does. */
+static void vinf_worker_killed(void *data)
+{
+	struct vinf_worker *w = data;
+	struct vinf_queue *q = w->q;
+	unsigned long flags;
+
+	spin_lock_irqsave(&q->wake_lock, flags);
+	if (q->worker == w) {
+		q->worker = NULL;
+		/*
+		 * Under the lock, or it could hit the next owner: the reaper takes it before it
+		 * lets one in.
+		 */
+		vinf_dev_owner_died(q->dev);
+	}
+	spin_unlock_irqrestore(&q->wake_lock, flags);
+
+	if (!w->leaving) {
+		w->leaving = true;
+		queue_work(vinf_wq, &w->reap);
+	}
+}
+
+/**
+ * vinf_worker_create - make the worker of a queue
+ * @q: queue without a worker
+ *
+ * The worker becomes a thread of the calling process.
+ *
+ * Context: process, vinf_dev.lock held.
+ *
+ * Return: 0 or the errno of making a thread (-ENOMEM, -EAGAIN, -ERESTARTNOINTR).
+ */
+int vinf_worker_create(struct vinf_queue *q)
+{
+	struct vinf_worker *w;
+	struct vhost_task *task;
+	char name[VINF_NAME_LEN + 16];	/* what does not fit into a comm is cut there */
+
+	lockdep_assert_held(&q->dev->lock);
+	w = kzalloc(sizeof(*w), GFP_KERNEL);
+	if (!w)
+		return -ENOMEM;
+	kref_init(&w->ref);
+	w->q = q;
+	init_completion(&w->gone);
+	INIT_WORK(&w->reap, vinf_worker_reap);
+	snprintf(name, sizeof(name), "vblk-%u-%s", q->vq.index, q->dev->name);
+	task = vhost_task_create(vinf_worker_run, vinf_worker_killed, w, name);
+	if (IS_ERR(task)) {
+		kfree(w);
+		return PTR_ERR(task);
+	}
+	w->task = task;
+	get_device(&q->dev->device);
+	__module_get(THIS_MODULE);
+	spin_lock_irq(&q->wake_lock);
+	q->worker = w;
+	spin_unlock_irq(&q->wake_lock);
+	vhost_task_start(task);
+	return 0;
+}
+
+/**
+ * vinf_worker_retire - tell the worker of a queue to leave
+ * @q: queue
+ *
+ * Returns at once: the worker may not be able to run.
+ *
+ * Context: process, vinf_dev.lock held.
+ *
+ * Return: the worker, to be given to vinf_worker_wait(), or NULL when there was none.
+ */
+struct vinf_worker *vinf_worker_retire(struct vinf_queue *q)
+{
+	struct vinf_worker *w;
+
+	spin_lock_irq(&q->wake_lock);
+	w = q->worker;
+	q->worker = NULL;
+	if (w) {
+		kref_get(&w->ref);
+		WRITE_ONCE(w->leave, true);
+		/*
+		 * The task is there: it goes with the reap work, which only runs once @leave was
+		 * seen or it was killed.
+		 */
+		vhost_task_wake(w->task);
+	}
+	spin_unlock_irq(&q->wake_lock);
+	return w;
+}
+
+/**
+ * vinf_worker_wait - wait for a retired worker to be gone
+ * @w: from vinf_worker_retire(), may be NULL
+ * @jiffies: bound; what is left of the worker then goes on by itself
+ *
+ * Context: process, no lock that the worker takes.
+ */
+void vinf_worker_wait(struct vinf_worker *w, unsigned long jiffies)
+{
+	if (!w)
+		return;
+	wait_for_completion_timeout(&w->gone, jiffies);
+	kref_put(&w->ref, vinf_worker_free);
+}
+
+/**
+ * vinf_queue_wake - a turn of the queue is wanted
+ * @q: queue
+ *
+ * Context: any.
+ */
+void vinf_queue_wake(struct vinf_queue *q)
+{
+	unsigned long flags;
+
+	/*
+	 * Whoever sets the bit wakes.  A full barrier, paired with the one of test_and_clear_bit()
+	 * in vinf_worker_run(): either the turn that clears the bit sees what the caller did
+	 * before, or the caller finds the bit clear and wakes.
+	 */
+	if (test_and_set_bit(VINF_Q_WORK, &q->flags))
+		return;
+	/* Not without the lock: the task may be freed as soon as it is not in q->worker. */
+	spin_lock_irqsave(&q->wake_lock, flags);
+	if (q->worker)
+		vhost_task_wake(q->worker->task);
+	spin_unlock_irqrestore(&q->wake_lock, flags);
+}
+
+/**
+ * vinf_queue_done - a request came back from below
+ * @q: its queue
+ * @io: the request, @io->req.error set; not the caller's any more
+ *
+ * Context: any.
+ */
+void vinf_queue_done(struct vinf_queue *q, struct vinf_io *io)
+{
+	trace_vinf_done(q, &io->req);
+	/*
+	 * Once the request is on the list, somebody else may release it, and with the last one back
+	 * the device may be destroyed, which waits for a grace period.
+	 */
+	rcu_read_lock();
+	llist_add(&io->req.done, &q->vq.done);
+	/* Pairs with smp_mb() in vinf_reap(): it drains the list after it set @dead. */
+	smp_mb__after_atomic();
+	if (READ_ONCE(q->dead))
+		queue_work(vinf_wq, &q->orphan_work);
+	else
+		vinf_queue_wake(q);
+	rcu_read_unlock();
+}
