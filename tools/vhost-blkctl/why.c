@@ -24,7 +24,7 @@ static const struct why {
 	{ "enable", ENOMEDIUM,
 	  "there is no medium in {path}: insert one" },
 	{ "enable", EOPNOTSUPP,
-	  "{path} can't be served: zoned disks and files without read and write are not supported" },
+	  "{path} can't be served: zoned disks and files without read and write are not" },
 	{ "enable", ENXIO,
 	  "{path} has no device behind it: check that its driver is loaded and the disk is there" },
 	{ "enable", EISDIR,
