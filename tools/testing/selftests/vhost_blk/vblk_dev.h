@@ -37,6 +37,7 @@ enum vd_backing_kind {
 	VD_TMPFS,		/* file on tmpfs */
 	VD_NULLB_SLOW,		/* null_blk that answers late */
 	VD_DM,			/* dm-linear over null_blk: can be frozen */
+	VD_EXT4_DM,		/* file on ext4 on such a one */
 	VD_NULLB_DISCARD,	/* null_blk that discards */
 	VD_NULLB_CACHE,		/* null_blk with a volatile cache and no FUA */
 };
@@ -48,6 +49,7 @@ struct vd_backing {
 	__u64 bytes;
 	unsigned int lbs;	/* logical block size of it */
 	bool block;
+	char mnt[VD_PATH_LEN];	/* of VD_EXT4_DM */
 };
 
 #define VD_SLOW_NS	200000000ULL	/* VD_NULLB_SLOW answers after this */
@@ -91,6 +93,9 @@ int vd_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int vd_kmsg_open(void);
 int vd_kmsg_count(int fd, const char *needle);
 long vd_now_ms(void);
+/* A child that must end by itself (or was killed) within @ms: 0 and its status, or -ETIMEDOUT. */
+int vd_child_end(pid_t pid, int *status, int ms);
+int vd_child_blocks(pid_t pid, long syscall_nr);	/* until it sleeps in this system call */
 
 /* ---- device: vblk_dev.c ---- */
 

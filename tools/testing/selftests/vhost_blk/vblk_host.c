@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "vblk_dev.h"
 
@@ -69,6 +70,34 @@ int vd_run(const char *fmt, ...)
 	snprintf(cmd + n, sizeof(cmd) - n, " >/dev/null 2>&1");
 	ret = system(cmd);
 	return ret ? -EIO : 0;
+}
+
+int vd_child_end(pid_t pid, int *status, int ms)
+{
+	long end = vd_now_ms() + ms;
+
+	while (!waitpid(pid, status, WNOHANG)) {
+		if (vd_now_ms() > end)
+			return -ETIMEDOUT;
+		nap();
+	}
+	return 0;
+}
+
+int vd_child_blocks(pid_t pid, long syscall_nr)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	char path[64], text[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	while (vd_now_ms() < end) {
+		/* "running" while it runs */
+		if (vd_read_file(path, text, sizeof(text)) > 0 && text[0] != 'r' &&
+		    strtol(text, NULL, 10) == syscall_nr)
+			return 0;
+		nap();
+	}
+	return -ETIMEDOUT;
 }
 
 /* Names are by process, so that what a dead test left behind is in nobody's way. */
@@ -252,6 +281,16 @@ static int dm_node(const char *id, char *path)
 	return ret;
 }
 
+static int dm_make(struct vd_backing *b)
+{
+	/* twice the size below, so that it can grow */
+	int ret = nullb_make(b, b->bytes * 2);
+
+	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", b->id,
+			     b->bytes / 512, b->id) ?:
+	       dm_node(b->id, b->path);
+}
+
 static int file_make(struct vd_backing *b, const char *env, const char *dir)
 {
 	int fd, ret;
@@ -276,7 +315,7 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	b->kind = kind;
 	b->bytes = bytes;
 	b->lbs = kind == VD_NULLB4096 ? 4096 : 512;
-	b->block = kind != VD_EXT4 && kind != VD_TMPFS;
+	b->block = kind != VD_EXT4 && kind != VD_TMPFS && kind != VD_EXT4_DM;
 	snprintf(b->id, sizeof(b->id), "b%d_%d", getpid(), serial++);
 	switch (kind) {
 	case VD_EXT4:
@@ -284,11 +323,16 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	case VD_TMPFS:
 		return file_make(b, "VBLK_TMPFS", "/run/vblk/tmpfs");
 	case VD_DM:
-		/* twice the size below, so that it can grow */
-		ret = nullb_make(b, bytes * 2) ?:
-		      vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", b->id,
-			     bytes / 512, b->id);
-		return ret ?: dm_node(b->id, b->path);
+		return dm_make(b);
+	case VD_EXT4_DM:
+		/* room for the filesystem's own blocks */
+		b->bytes = bytes * 2 + (16 << 20);
+		ret = dm_make(b);
+		b->bytes = bytes;
+		snprintf(b->mnt, sizeof(b->mnt), "/run/vblk/%s", b->id);
+		ret = ret ?: vd_run("mkfs.ext4 -q -F %s && mkdir -p %s && mount %s %s", b->path, b->mnt,
+				    b->path, b->mnt);
+		return ret ?: file_make(b, "VBLK_NONE", b->mnt);
 	default:
 		snprintf(b->path, sizeof(b->path), "/dev/%s", b->id);
 		return nullb_make(b, bytes);
@@ -299,13 +343,17 @@ void vd_backing_free(struct vd_backing *b)
 {
 	if (!b->id[0])
 		return;
-	if (!b->block)
+	if (b->mnt[0]) {
+		vd_backing_thaw(b);
+		vd_run("umount %s && rmdir %s", b->mnt, b->mnt);
+	} else if (!b->block) {
 		unlink(b->path);
-	if (b->kind == VD_DM) {
+	}
+	if (b->kind == VD_DM || b->mnt[0]) {
 		vd_backing_thaw(b);
 		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
 	}
-	if (b->block)
+	if (b->block || b->mnt[0])
 		nullb_free(b);
 	b->id[0] = 0;
 }

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Guest memory: messages, batches under load, memory that moves, and what it costs. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/capability.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "vblk_dev.h"
+#include "kselftest_harness.h"
+
+#define DISK	(16 << 20)
+#define IOVA	0x100000
+#define MEM	(8 << 20)
+#define RW	VHOST_ACCESS_RW
+
+FIXTURE(iotlb) {
+	struct vd_rig r;
+	struct vd_queue *q;
+	__u64 buf;
+};
+
+FIXTURE_VARIANT(iotlb) {
+	bool msg_v1;
+	bool anon;
+	enum vd_backing_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(iotlb, v2_memfd) { false, false, VD_NULLB512 };
+FIXTURE_VARIANT_ADD(iotlb, v1_memfd) { true, false, VD_NULLB512 };
+FIXTURE_VARIANT_ADD(iotlb, v2_anon_file) { false, true, VD_TMPFS };
+
+FIXTURE_SETUP(iotlb)
+{
+	struct vd_opts o = {
+		.iova = IOVA,
+		.mem_size = MEM,
+		.num = 64,
+		.msg_v1 = variant->msg_v1,
+		.anon = variant->anon,
+	};
+
+	ASSERT_EQ(0, vd_rig_make(&self->r, variant->kind, DISK, NULL, &o));
+	self->q = self->r.d.q[0];
+	self->buf = vd_alloc(&self->r.d, 1 << 20, 4096);
+}
+
+FIXTURE_TEARDOWN_PARENT(iotlb)
+{
+	EXPECT_EQ(0, vd_rig_free(&self->r));
+}
+
+static int works(FIXTURE_DATA(iotlb) *self)
+{
+	return vd_rw(self->q, VD_T_IN, 0, self->buf, 4096);
+}
+
+/* In error, which is what a request to an address that is not there leads to. */
+static bool broken(FIXTURE_DATA(iotlb) *self)
+{
+	return vd_poll_fd(self->q->err, VD_WAIT_MS) && vd_status(&self->r.d) & VD_S_NEEDS_RESET;
+}
+
+TEST_F(iotlb, bad_messages)
+{
+	struct vd *d = &self->r.d;
+	void *va = d->mem[0].va;
+	static const __u8 junk[128];
+	__u32 type[18] = { 0 };
+	unsigned int i;
+
+	/* not a message */
+	EXPECT_EQ(-1, write(d->fd, junk, 72));
+	EXPECT_EQ(EINVAL, errno);
+	for (i = 0; i < 32; i++) {
+		type[0] = variant->msg_v1 ? VHOST_IOTLB_MSG : VHOST_IOTLB_MSG_V2;
+		EXPECT_EQ(-1, write(d->fd, type, i)) TH_LOG("%u bytes", i);
+		EXPECT_EQ(EINVAL, errno);
+	}
+	type[0] = 3;
+	EXPECT_EQ(-1, write(d->fd, type, 72));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, syscall(SYS_write, d->fd, NULL, 72));
+	EXPECT_EQ(EFAULT, errno);
+
+	EXPECT_EQ(-EINVAL, vd_msg(d, VHOST_IOTLB_UPDATE, 0x40000000, 0, va, RW));
+	EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA, 4096, va, RW)) TH_LOG("overlap");
+	EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA - 4096, 8192, va, RW)) TH_LOG("overlap in front");
+	EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA + MEM - 4096, 8192, va, RW)) TH_LOG("overlap behind");
+	EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, 0, MEM * 4, va, RW)) TH_LOG("overlap around");
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_UPDATE, ~0ULL - 4095, 8192, va, RW)) TH_LOG("wraps");
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_UPDATE, 0x40000000, ~0ULL - 0x1000, va, RW)) TH_LOG("wraps");
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_UPDATE, 0x40000000, 4096, (void *)-4096L, RW)) TH_LOG("kernel address");
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_UPDATE, 0x40000000, 4096, va, 0)) TH_LOG("no access");
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_UPDATE, 0x40000000, 4096, va, 4)) TH_LOG("unknown access");
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_MISS, 0x40000000, 4096, va, RW));
+	EXPECT_GT(0, vd_msg(d, VHOST_IOTLB_ACCESS_FAIL, 0x40000000, 4096, va, RW));
+	EXPECT_GT(0, vd_msg(d, 0, 0x40000000, 4096, va, RW));
+	EXPECT_GT(0, vd_msg(d, 77, 0x40000000, 4096, va, RW));
+	/* what is not mapped can be unmapped */
+	EXPECT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, 0x70000000, 1 << 20, NULL, 0));
+	EXPECT_EQ(0xf, vd_status(d));
+	EXPECT_EQ(VD_OK, works(self));
+}
+
+TEST_F(iotlb, other_version_too)
+{
+	struct vd *d = &self->r.d;
+
+	/* whatever was negotiated, both are understood */
+	d->msg_v1 = !d->msg_v1;
+	EXPECT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, 0x40000000, 4096, d->mem[0].va, RW));
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_OUT, 0, 0x40000000, 4096));
+	EXPECT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, 0x40000000, 4096, NULL, 0));
+}
+
+TEST_F(iotlb, unmapped_data_then_mapped_again)
+{
+	struct vd *d = &self->r.d;
+	__u64 at = 0x40000000;
+	void *va = vd_ptr(d, self->buf);
+
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 8192, va, RW));
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_IN, 0, at, 8192));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, at, 8192, NULL, 0));
+	vd_submit(self->q, VD_T_IN, 0, &(struct vd_buf){ at, 8192, true }, 1, VD_DIRECT);
+	vd_kick(self->q);
+	EXPECT_TRUE(broken(self));
+	ASSERT_EQ(0, vd_reset(d));
+	ASSERT_EQ(0, vd_restart(d));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 8192, va, RW));
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_IN, 0, at, 8192));
+}
+
+/* The middle of a region goes; both ends stay. */
+TEST_F(iotlb, hole_in_a_region)
+{
+	struct vd *d = &self->r.d;
+	__u64 at = 0x40000000;
+
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 65536, vd_ptr(d, self->buf), RW));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, at + 16384, 4096, NULL, 0));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at + 16384, 4096, vd_ptr(d, self->buf + 16384), RW)) {
+		TH_LOG("the hole is not free");
+	}
+	EXPECT_EQ(0xf, vd_status(d));
+	EXPECT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, at, 65536, NULL, 0));
+}
+
+/* Nothing of a batch is in force before its end, and everything is after. */
+TEST_F(iotlb, batch_applies_at_its_end)
+{
+	struct vd *d = &self->r.d;
+	__u64 at = 0x40000000;
+
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
+	EXPECT_EQ(VD_OK, works(self)) TH_LOG("unmapped before its time");
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA, MEM, d->mem[0].va, RW));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 4096, d->mem[0].va, RW));
+	EXPECT_EQ(VD_OK, works(self));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0));
+	EXPECT_EQ(VD_OK, works(self));
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_OUT, 0, at, 4096));
+
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at + 4096, 4096, d->mem[0].va, RW));
+	vd_submit(self->q, VD_T_OUT, 0, &(struct vd_buf){ at + 4096, 4096, false }, 1, VD_DIRECT);
+	vd_kick(self->q);
+	EXPECT_TRUE(broken(self)) TH_LOG("mapped before its time");
+	ASSERT_EQ(0, vd_reset(d));
+	vd_msg(d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0);
+}
+
+TEST_F(iotlb, batch_left_open)
+{
+	struct vd *d = &self->r.d;
+	struct vd_opts o = d->opts;
+
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
+	vd_close(d);
+	/* the next owner starts with nothing mapped and no batch */
+	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
+	self->q = d->q[0];
+	self->buf = vd_alloc(d, 4096, 4096);
+	EXPECT_EQ(VD_OK, works(self));
+}
+
+/* I/O without a pause, in a thread of its own. */
+struct load {
+	struct vd_queue *q;
+	__u64 buf;
+	volatile bool stop;
+	unsigned long done;
+	int ret;
+};
+
+static void *load_run(void *arg)
+{
+	struct load *l = arg;
+	unsigned int i;
+
+	while (!l->stop && !l->ret) {
+		__u8 *p = vd_ptr(l->q->d, l->buf);
+		int head[16];
+
+		vd_fill(p, 16 * 4096, 0, l->done);
+		for (i = 0; i < 16; i++)
+			head[i] = vd_submit(l->q, VD_T_OUT, i * 8,
+					    &(struct vd_buf){ l->buf + i * 4096, 4096, false }, 1, VD_DIRECT);
+		vd_kick(l->q);
+		l->ret = vd_wait(l->q, 16, VD_WAIT_MS);
+		for (i = 0; i < 16 && !l->ret; i++)
+			l->ret = vd_slot_status(l->q, head[i]);
+		memset(p, 0, 16 * 4096);
+		l->ret = l->ret ?: vd_rw(l->q, VD_T_IN, 0, l->buf, 16 * 4096);
+		if (!l->ret && vd_check(p, 16 * 4096, 0, l->done) >= 0)
+			l->ret = -EBADMSG;
+		l->done++;
+	}
+	return NULL;
+}
+
+/* QEMU's way: all of it out and in again in pieces, in one batch, with DRIVER_OK set and I/O under way. */
+TEST_F_TIMEOUT(iotlb, remap_under_load, 60)
+{
+	struct vd *d = &self->r.d;
+	struct load l = { .q = self->q, .buf = self->buf };
+	unsigned int i, k, pieces;
+	struct vhost_inflight_info info;
+	pthread_t t;
+
+	ASSERT_EQ(0, pthread_create(&t, NULL, load_run, &l));
+	for (i = 0; i < 150; i++) {
+		pieces = 1 << i % 6;
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
+		for (k = 0; k < pieces; k++) {
+			__u64 at = IOVA + MEM / pieces * k;
+
+			ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, MEM / pieces, vd_ptr(d, at), RW));
+		}
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0));
+	}
+	l.stop = true;
+	pthread_join(t, NULL);
+	EXPECT_EQ(0, l.ret);
+	EXPECT_LT(0, l.done);
+	ASSERT_EQ(0, vd_info(d, &info));
+	EXPECT_EQ(pieces, info.iotlb_maps);
+	EXPECT_EQ(0xf, vd_status(d));
+}
+
+/* The same pages under another address of ours: the old one may go at once. */
+TEST_F_TIMEOUT(iotlb, move_under_load, 60)
+{
+	struct vd *d = &self->r.d;
+	struct load l = { .q = self->q, .buf = self->buf };
+	void *old = d->mem[0].va, *now;
+	pthread_t t;
+	int i;
+
+	if (variant->anon)
+		return;		/* a second address for the same pages takes a file */
+	ASSERT_EQ(0, pthread_create(&t, NULL, load_run, &l));
+	for (i = 0; i < 100; i++) {
+		now = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, d->memfd, 0);
+		ASSERT_NE(MAP_FAILED, now);
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA, MEM, now, RW));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0));
+		/* the load keeps to the first address, which is why that one stays */
+		if (old != d->mem[0].va)
+			munmap(old, MEM);
+		old = now;
+	}
+	l.stop = true;
+	pthread_join(t, NULL);
+	EXPECT_EQ(0, l.ret);
+	EXPECT_LT(0, l.done);
+	EXPECT_EQ(0xf, vd_status(d));
+}
+
+/* The rings go to other pages while the device runs and the ring is empty. */
+TEST_F_TIMEOUT(iotlb, rings_move_to_other_pages, 60)
+{
+	struct vd *d = &self->r.d;
+	unsigned int i, k;
+
+	for (i = 0; i < 30; i++) {
+		void *now = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *old = d->mem[0].va;
+
+		for (k = 0; k < 4; k++) {
+			ASSERT_EQ(VD_OK, works(self)) TH_LOG("round %u", i);
+		}
+		ASSERT_NE(MAP_FAILED, now);
+		memcpy(now, old, MEM);
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA, MEM, now, RW));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0));
+		/* nobody may look at the old ones any more */
+		memset(old, 0xff, MEM);
+		munmap(old, MEM);
+		d->mem[0].va = now;
+		vd_queue_move(self->q, self->q->desc_iova, self->q->avail_iova, self->q->used_iova);
+	}
+	EXPECT_EQ(0xf, vd_status(d));
+	EXPECT_EQ(VD_OK, works(self));
+}
+
+/* Unmapping any part of a ring is an error of its queue; a reset with memory back in place heals. */
+TEST_F(iotlb, ring_unmapped)
+{
+	struct vd *d = &self->r.d;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		__u64 at = i == 0 ? self->q->desc_iova : i == 1 ? self->q->avail_iova : self->q->used_iova;
+
+		EXPECT_EQ(VD_OK, works(self));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
+		if (at > IOVA) {
+			ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA, at - IOVA, d->mem[0].va, RW));
+		}
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at + 4096, IOVA + MEM - at - 4096,
+				     vd_ptr(d, at + 4096), RW));
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0));
+		/* at the latest when it is used */
+		vd_submit(self->q, VD_T_IN, 0, &(struct vd_buf){ self->buf, 4096, true }, 1, VD_DIRECT);
+		vd_kick_always(self->q);
+		EXPECT_TRUE(broken(self)) TH_LOG("part %u", i);
+		ASSERT_EQ(0, vd_reset(d));
+		ASSERT_EQ(0, vd_restart(d));
+		EXPECT_EQ(VD_OK, works(self)) TH_LOG("part %u", i);
+	}
+}
+
+/* Pages in any order: what is together for the guest is not for us, and requests cross the borders. */
+TEST_F(iotlb, many_regions)
+{
+	const unsigned int n = 1024;
+	struct vhost_inflight_info info;
+	struct vd *d = &self->r.d;
+	__u64 at = 0x40000000;
+	unsigned int i;
+	__u8 *pages = mmap(NULL, n * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	__u8 *seen = malloc(65536);
+
+	ASSERT_NE(MAP_FAILED, pages);
+	for (i = 0; i < n; i++) {
+		__u8 *p = pages + (i * 389 + 17) % n * 4096;
+
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at + i * 4096, 4096, p, RW));
+		vd_fill(p, 4096, i * 4096, 4);
+	}
+	ASSERT_EQ(0, vd_info(d, &info));
+	EXPECT_LE(n, info.iotlb_maps);
+	for (i = 0; i < n; i += 128) {
+		ASSERT_EQ(VD_OK, vd_rw(self->q, VD_T_OUT, i * 8, at + i * 4096, 65536));
+		ASSERT_EQ(0, vd_backing_read(&self->r.b, i * 4096, seen, 65536));
+		ASSERT_EQ(-1, vd_check(seen, 65536, i * 4096, 4)) TH_LOG("page %u", i);
+	}
+	/* header and status across a border too */
+	memcpy(pages + 17 * 4096 + 4090, &(struct vd_hdr){ .type = VD_T_FLUSH }, 6);
+	memcpy(pages + (389 + 17) % n * 4096, (__u8 *)&(struct vd_hdr){ .type = VD_T_FLUSH } + 6, 10);
+	vd_add(self->q, (struct vd_buf[]){ { at + 4090, 16, false }, { at + 8192, 1, true } }, 2, VD_DIRECT);
+	vd_kick(self->q);
+	ASSERT_EQ(0, vd_wait(self->q, 1, VD_WAIT_MS));
+	EXPECT_EQ(VD_OK, pages[(2 * 389 + 17) % n * 4096]);
+	EXPECT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, at, n * 4096, NULL, 0));
+	ASSERT_EQ(0, vd_info(d, &info));
+	EXPECT_GE(2, info.iotlb_maps);
+}
+
+static long status_kb(const char *key)
+{
+	char text[4096], *p;
+
+	if (vd_read_file("/proc/self/status", text, sizeof(text)) < 0)
+		return -1;
+	p = strstr(text, key);
+	return p ? strtol(p + strlen(key), NULL, 10) : -1;
+}
+
+static int drop_ipc_lock(void)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct c[2];
+
+	if (syscall(SYS_capget, &h, c))
+		return -errno;
+	c[0].effective &= ~(1U << CAP_IPC_LOCK);
+	c[0].permitted &= ~(1U << CAP_IPC_LOCK);
+	c[0].inheritable &= ~(1U << CAP_IPC_LOCK);
+	return syscall(SYS_capset, &h, c) ? -errno : 0;
+}
+
+/* A guest of 1 GiB: the rings are pinned, the guest is not. */
+TEST_F(iotlb, no_memory_locked)
+{
+	struct rlimit lim = { 512 << 10, 512 << 10 };
+	struct vd_opts o = { .iova = 0, .mem_size = 1 << 30, .num = 256, .anon = variant->anon,
+			     .msg_v1 = variant->msg_v1 };
+	struct vd *d = &self->r.d;
+	unsigned int i;
+	__u64 buf;
+
+	vd_close(d);
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &lim));
+	ASSERT_EQ(0, drop_ipc_lock());
+	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
+	buf = vd_alloc(d, 1 << 29, 4096) + (1 << 28);
+	for (i = 0; i < 64; i++) {
+		__u32 type = i % 2 ? VD_T_IN : VD_T_OUT;
+
+		ASSERT_EQ(VD_OK, vd_rw(d->q[0], type, i * 8, buf + i * (1 << 20), 1 << 20));
+	}
+	EXPECT_GE(64, status_kb("VmLck:"));
+	EXPECT_GE(64, status_kb("VmPin:"));
+}
+
+TEST_HARNESS_MAIN
