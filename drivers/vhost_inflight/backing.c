@@ -129,7 +129,8 @@ static void vinf_file_alignment(struct vinf_backing *bk)
 
 static void vinf_file_limits(struct vinf_backing *bk, bool read_only)
 {
-	u32 block = i_blocksize(file_inode(bk->file));
+	/* What a network filesystem says can be as large as a transfer. */
+	u32 block = min(i_blocksize(file_inode(bk->file)), SZ_64K);
 
 	vinf_file_alignment(bk);
 	bk->physical = max(bk->logical, block);

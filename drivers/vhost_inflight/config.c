@@ -40,8 +40,6 @@ static void vinf_config_fill(struct vinf_dev *dev, const struct vinf_params *p)
 	c->min_io_size = vinf_le16(clamp(bk->io_min / blk, 1u, (u32)U16_MAX));
 	c->opt_io_size = vinf_le32(bk->io_opt / blk);
 	c->num_queues = vinf_le16(p->num_queues);
-	/* A cache that FLUSH empties; not for the driver to change (CONFIG_WCE is not offered). */
-	c->wce = 1;
 
 	if (lim->max_discard_seg) {
 		c->max_discard_sectors = vinf_le32(lim->max_discard_sectors);

@@ -23,10 +23,11 @@
 #include "vinf.h"
 
 /*
- * Passes in a row that were refused while nothing else of the queue was out: the disk just cannot
- * do without blocking.
+ * Passes in a row that were refused, the last one while nothing of the queue was at the disk: it
+ * cannot do this one without blocking, or somebody else takes all the room.  With the back-off this
+ * is after 63 ms.
  */
-#define VINF_MAX_TRIES		12
+#define VINF_MAX_TRIES		6
 /* Back-off of retries when nothing of ours comes back that would trigger one. */
 #define VINF_RETRY_MS_MIN	1
 #define VINF_RETRY_MS_MAX	64
@@ -176,9 +177,7 @@ void vinf_io_refused(struct vinf_io *io, bool progress)
 	bool dead;
 
 	spin_lock_irqsave(&q->retry_lock, flags);
-	/*
-	 * Under the lock: vinf_io_cancel() comes after @dead and takes what it finds on the list.
-	 */
+	/* Under the lock: vinf_io_cancel() comes after @dead and takes what is on the list. */
 	dead = READ_ONCE(q->dead);
 	if (!dead) {
 		list_add_tail(&io->link, &q->retry);
@@ -204,8 +203,10 @@ static bool vinf_io_retry_one(struct vinf_io *io, bool alone)
 		vinf_io_end(io, -ECANCELED);
 		return true;
 	}
-	if (alone && io->tries > VINF_MAX_TRIES)
+	if (alone && io->tries > VINF_MAX_TRIES) {
 		WRITE_ONCE(io->must_block, true);
+		WRITE_ONCE(q->retry_ms, VINF_RETRY_MS_MIN);
+	}
 	atomic64_inc(&q->retried);
 	vinf_io_submit(io, false);
 	/* Refused again, and then so would be the others. */
@@ -289,6 +290,11 @@ void vinf_io_cancel(struct vinf_queue *q)
 
 /* ---- start and release ---- */
 
+static bool vinf_io_changes(const struct vinf_io *io)
+{
+	return io->req.op != VINF_OP_READ && io->req.op != VINF_OP_FLUSH;
+}
+
 /**
  * vinf_io_start - take a request that needs the disk
  * @io: request, filled in by the engine
@@ -300,8 +306,8 @@ void vinf_io_cancel(struct vinf_queue *q)
  * ends, maybe before this returns, and is then due for vinf_io_release().
  *
  * &vinf_req.error is 0; -EFAULT, -ENOMEM, -E2BIG or -EINVAL when the host could not provide its
- * pages (see vinf_pin()); -EOPNOTSUPP when the backing cannot do it; -ECANCELED when the owner is
- * dead or being killed, and then nothing may be published; else what the disk said.
+ * pages (see vinf_pin()); -EROFS; -EOPNOTSUPP when the backing cannot do it; -ECANCELED when the
+ * owner is dead or being killed, and then nothing may be published; else what the disk said.
  *
  * Context: process, the queue's worker in the owner's memory, vinf_queue.lock held.
  *
@@ -339,6 +345,9 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 
 	io->started = true;
 	atomic_inc(&q->out);
+	/* The engine has checked, but it is another module, and this is somebody's data. */
+	if (vinf_io_changes(io) && q->dev->limits.read_only)
+		err = -EROFS;
 	if (READ_ONCE(q->dead))
 		err = -ECANCELED;
 	if (err || (data && !io->req.len))
