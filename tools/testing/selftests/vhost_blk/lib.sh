@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What the scripts of this folder share. Not to be run.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$here/../../../.." && pwd)
+export VBLK_EXT4=/run/vblk/ext4 VBLK_TMPFS=/run/vblk/tmpfs
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+nr=0 failed=0
+
+# result NAME STATUS: one line of TAP.
+result() {
+	nr=$((nr + 1))
+	if [[ $2 == 0 ]]; then
+		echo "ok $nr $1"
+	else
+		failed=$((failed + 1))
+		echo "not ok $nr $1"
+	fi
+}
+
+# try NAME COMMAND...: a test that passes when the command succeeds; what it said, when not.
+try() {
+	local name=$1 out rc
+	shift
+	out=$("$@" 2>&1)
+	rc=$?
+	result "$name" $rc
+	[[ $rc == 0 ]] || echo "#   $*: status $rc${out:+: $out}"
+	return $rc
+}
+
+# path of our module $1: in MODDIR, or wherever a build of this checkout left it.
+module() {
+	find "${MODDIR:-$top}" -name "$1.ko" -path "*drivers/*" -printf '%T@ %p\n' | sort -rn |
+		head -n 1 | cut -d ' ' -f 2-
+}
+
+load_deps() {
+	# several may be built in, or not needed by this kernel
+	modprobe -q null_blk nr_devices=0
+	modprobe -qa configfs vhost_iotlb loop ext4 dm_mod
+	mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+}
+
+load_modules() {
+	local m ko
+	for m in vhost_inflight vhost_blk; do
+		[[ -d /sys/module/$m ]] && continue
+		ko=$(module $m)
+		[[ $ko ]] || { echo "# no $m.ko below ${MODDIR:-$top}: give MODDIR" >&2; return 1; }
+		insmod "$ko" || return 1
+	done
+}
+
+unload_modules() {
+	rmmod vhost_blk && rmmod vhost_inflight
+}
+
+# Room for files: a tmpfs, and an ext4 on a loop device on it.
+make_room() {
+	mkdir -p /run/vblk
+	mountpoint -q /run/vblk || mount -t tmpfs -o size=700M none /run/vblk
+	mkdir -p $VBLK_TMPFS $VBLK_EXT4
+	mountpoint -q $VBLK_EXT4 && return
+	truncate -s 256M /run/vblk/ext4.img &&
+		mkfs.ext4 -q -F -O ^has_journal -E lazy_itable_init=0 /run/vblk/ext4.img &&
+		mount -o loop /run/vblk/ext4.img $VBLK_EXT4
+}

@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# usage: run.sh [--quick] [--verbose] [PROGRAM [OPTION...]]
+#
+# Runs all tests of this folder, or one program with options of kselftest_harness.h, on the kernel
+# that is running, as root: in a virtual machine. Inserts our modules from below MODDIR (default:
+# the newest build in the checkout). One stream of TAP, the totals in its last line. --quick: the
+# part that a slow debug kernel has the time for; --verbose: what passing tests say, too.
+#
+# Exit status: 0 all passed, 1 one failed, was skipped or did not run, 2 usage.
+# shellcheck source=tools/testing/selftests/vhost_blk/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# program, seconds it may take, options with --quick ('-' leaves it out)
+programs=(
+	"ioctl 120 -v owned -v running -v broken"
+	"args 60"
+	"owner 60"
+	"clients 60 -v qemu_10_0_mq"
+	"configfs 90"
+	"io 120 -v nullb512_direct -v nullb4096_mixed -v ext4_indirect -v tmpfs_mixed"
+	"types 60"
+	"queues 90 -v q2 -v q64 -v q1024 -v nullb_4"
+	"framing 120 -v nullb512_indirect -v ext4_indirect"
+	"hostile 90"
+	"notify 90 -v event_idx -v flags"
+	"iotlb 90 -v v2_memfd"
+	"lifecycle 120"
+	"death 120"
+	"ctl.sh 60"
+	"unload.sh 120 10"
+)
+
+quick='' verbose=''
+while [[ ${1:-} == -* ]]; do
+	case $1 in
+	--quick) quick=1 ;;
+	--verbose) verbose=1 ;;
+	-h | --help) sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+	*) sed -n 4p "$0" >&2; exit 2 ;;
+	esac
+	shift
+done
+
+pass=0 fail=0 skip=0 count=0
+log=$(mktemp)
+
+report() {
+	count=$((count + 1))
+	case $1 in
+	pass) pass=$((pass + 1)) && echo "ok $count $2" ;;
+	skip) skip=$((skip + 1)) && echo "ok $count $2 # SKIP" ;;
+	*) fail=$((fail + 1)) && echo "not ok $count $2" ;;
+	esac
+}
+
+# The program's own TAP, flattened: results get our numbers, the rest is shown where something failed.
+digest() {
+	local prog=$1 line said=()
+	while IFS= read -r line; do
+		case $line in
+		"ok "*"# SKIP"*) line=${line#ok * } && report skip "$prog: ${line%% # SKIP*}" ;;
+		"ok "*) report pass "$prog: ${line#ok * }" && said=() ;;
+		"not ok "*)
+			report fail "$prog: ${line#not ok * }"
+			[[ $verbose ]] || { ((${#said[@]} == 0)) || printf '#   %s\n' "${said[@]}"; }
+			said=()
+			;;
+		TAP* | 1..* | "# Totals"* | "# Starting"* | "# PASSED"* | "# FAILED"*) ;;
+		*)
+			[[ -z $verbose ]] || echo "#   $line"
+			[[ $line == *" RUN "* || $line == *"  OK  "* ]] || said+=("${line#\# }")
+			;;
+		esac
+	done <"$log"
+	((${#said[@]} == 0)) || printf '#   %s\n' "${said[@]}"
+}
+
+run_one() {
+	local prog=$1 limit=$2 planned ran before=$count start=$SECONDS rc
+	shift 2
+	timeout -k 5 "$limit" "$here/$prog" "$@" >"$log" 2>&1 </dev/null
+	rc=$?
+	digest "$prog"
+	ran=$((count - before))
+	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$log" | head -n 1)
+	if [[ $rc == 124 || $rc == 137 ]]; then
+		report fail "$prog: still running after $limit s"
+	elif ((ran == 0 || ran < ${planned:-1})); then
+		report fail "$prog: $ran of ${planned:-?} tests ran, status $rc"
+	fi
+	echo "# $prog: $((SECONDS - start)) s"
+}
+
+echo "TAP version 13"
+load_deps
+if ! make_room || ! load_modules; then
+	echo "Bail out! the modules or the file systems for the tests are not there"
+	exit 1
+fi
+if (($#)); then
+	[[ -x $here/$1 ]] || { echo "Bail out! there is no $1"; exit 2; }
+	prog=$1
+	shift
+	run_one "$prog" 300 "$@"
+else
+	for entry in "${programs[@]}"; do
+		read -ra words <<<"$entry"
+		[[ $quick ]] || words=("${words[@]:0:2}")
+		[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
+	done
+	unload_modules
+	report "$([[ $? == 0 ]] && echo pass || echo fail)" "modules can be removed at the end"
+fi
+rm -f "$log"
+echo "1..$count"
+echo "# totals pass $pass fail $fail skip $skip"
+((fail == 0 && skip == 0 && pass > 0))
