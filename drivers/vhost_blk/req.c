@@ -141,8 +141,8 @@ struct vblk_cursor {
 	unsigned int nr;
 };
 
-/* The next @len bytes. -EINVAL if there aren't so many. */
-static int vblk_take(struct virtq_mem *mem, struct vblk_cursor *cur, void *dst, u32 len)
+/* The next @len bytes, whatever they are cut into. -EINVAL if there aren't so many. */
+static noinline int vblk_gather(struct virtq_mem *mem, struct vblk_cursor *cur, void *dst, u32 len)
 {
 	for (;;) {
 		struct virtq_seg *seg = cur->seg;
@@ -168,21 +168,53 @@ static int vblk_take(struct virtq_mem *mem, struct vblk_cursor *cur, void *dst, 
 	}
 }
 
-/* Drops empty segments. Returns the bytes in what is left. */
-static u64 vblk_pack(struct vblk_cursor *cur)
+/* The same, where it is nearly always one segment's. */
+static __always_inline int vblk_take(struct virtq_mem *mem, struct vblk_cursor *cur, void *dst,
+				     u32 len)
+{
+	struct virtq_seg *seg = cur->seg;
+	u32 seg_len;
+	u64 addr;
+
+	if (unlikely(!cur->nr || seg->len < len))
+		return vblk_gather(mem, cur, dst, len);
+	addr = seg->addr;
+	seg_len = seg->len;
+	if (likely(seg_len == len)) {
+		cur->seg++;
+		cur->nr--;
+	} else {
+		seg->addr = addr + len;
+		seg->len = seg_len - len;
+	}
+	return virtq_mem_read(mem, addr, dst, len);
+}
+
+static noinline void vblk_drop_empty(struct vblk_cursor *cur)
 {
 	struct virtq_seg *from = cur->seg, *to = from, *end = from + cur->nr;
+
+	for (; from < end; from++)
+		if (from->len)
+			*to++ = *from;
+	cur->nr = to - cur->seg;
+}
+
+/* Drops empty segments. Returns the bytes in what is left. */
+static __always_inline u64 vblk_pack(struct vblk_cursor *cur)
+{
+	bool empty = false;
+	unsigned int i;
 	u64 bytes = 0;
 
-	for (; from < end; from++) {
-		if (unlikely(!from->len))
-			continue;
-		if (unlikely(to != from))
-			*to = *from;
-		bytes += to->len;
-		to++;
+	for (i = 0; i < cur->nr; i++) {
+		u32 len = cur->seg[i].len;
+
+		bytes += len;
+		empty |= !len;
 	}
-	cur->nr = to - cur->seg;
+	if (unlikely(empty))
+		vblk_drop_empty(cur);
 	return bytes;
 }
 
@@ -255,18 +287,17 @@ static int vblk_prep_ranges(const struct vblk_limits *lim, const struct vblk_req
 }
 
 /* The last byte the device may write, cut off. False if there is none. */
-static bool vblk_cut_status(struct vblk_cursor *in, u64 *addr)
+static __always_inline bool vblk_cut_status(struct vblk_cursor *in, u64 *addr)
 {
-	unsigned int i = in->nr;
+	while (in->nr) {
+		struct virtq_seg *seg = &in->seg[in->nr - 1];
 
-	while (i--) {
-		struct virtq_seg *seg = &in->seg[i];
-
-		if (seg->len) {
-			seg->len--;
-			*addr = seg->addr + seg->len;
+		if (likely(seg->len)) {
+			*addr = seg->addr + --seg->len;
+			in->nr -= !seg->len;
 			return true;
 		}
+		in->nr--;
 	}
 	return false;
 }

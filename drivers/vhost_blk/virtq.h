@@ -32,7 +32,6 @@
 
 #include <linux/types.h>
 #include <linux/bits.h>
-#include <linux/bitmap.h>
 #include <linux/virtio_ring.h>
 
 struct virtq_mem;
@@ -121,7 +120,7 @@ struct virtq_cfg {
  * @avail_seen: split: available index when last read; @pos.avail runs up to it without
  *	looking again
  * @called: used position at the last virtq_need_call(): what the driver has been considered for
- * @inflight: a bit for each buffer id fetched and not published
+ * @inflight: by buffer id: fetched and not published. Bytes, not bits: a third of the instructions
  *
  * Fields are the engine's; others use the functions below. I: set by virtq_init(); R: by
  * virtq_set_rings() as well; the rest changes with every call.
@@ -138,7 +137,7 @@ struct virtq {
 	struct virtq_pos pos;
 	u16 avail_seen;
 	u16 called;
-	DECLARE_BITMAP(inflight, VIRTQ_MAX_NUM);
+	bool inflight[VIRTQ_MAX_NUM];
 };
 
 /**

@@ -42,19 +42,4 @@ bool virtq_split_enable_kick(struct virtq *vq);
 void virtq_split_disable_kick(struct virtq *vq);
 bool virtq_split_empty(const struct virtq *vq);
 
-static inline bool virtq_id_inflight(const struct virtq *vq, unsigned int id)
-{
-	return vq->inflight[BIT_WORD(id)] & BIT_MASK(id);
-}
-
-static inline void virtq_id_take(struct virtq *vq, unsigned int id)
-{
-	vq->inflight[BIT_WORD(id)] |= BIT_MASK(id);
-}
-
-static inline void virtq_id_put(struct virtq *vq, unsigned int id)
-{
-	vq->inflight[BIT_WORD(id)] &= ~BIT_MASK(id);
-}
-
 #endif

@@ -11,6 +11,7 @@
 #include <linux/errno.h>
 #include <linux/align.h>
 #include <linux/build_bug.h>
+#include <linux/compiler.h>
 #include <linux/minmax.h>
 
 #include "virtq.h"
@@ -18,7 +19,6 @@
 #include "virtq_mem.h"
 #include "virtq_barrier.h"
 
-static_assert(VIRTQ_SEG_WRITE == 1, "virtq_split_walk() stores the bit as it computes it");
 static_assert(sizeof(struct vring_desc) == 16);
 
 static inline __virtio16 *virtq_split_used_event(const struct virtq *vq)
@@ -73,167 +73,181 @@ static int virtq_split_refill(struct virtq *vq)
 }
 
 /*
- * A chain being read. @left says how many more descriptors the present table can contribute: after
- * so many it must have ended.
+ * A chain being read. Local to a function and never pointed to from another, so that it lives in
+ * registers.
  */
 struct virtq_walk {
 	const struct vring_desc *table;
-	unsigned int num, left;
+	unsigned int num;		/* entries of the table */
+	const struct vring_desc *d;	/* the descriptor at hand, */
+	unsigned int flags;		/* and its flags: read once */
 	struct virtq_seg *seg;		/* where the next segment goes */
+	struct virtq_seg *end;		/* not here: the chain must have ended before */
 	struct virtq_seg *in;		/* the first writable one, once there is one */
 	u64 bytes;
+	u64 addrs;			/* all of them or'ed */
 };
 
-enum { VIRTQ_WALK_END, VIRTQ_WALK_TABLE };
+enum { VIRTQ_WALK_END, VIRTQ_WALK_NEXT, VIRTQ_WALK_TABLE };
 
-/* One descriptor is a segment. 1: another follows, which *@i is set to; 0: the last; or -errno. */
-static __always_inline int virtq_split_step(struct virtq_walk *w, unsigned int *i, u16 flags,
-					    u32 seg_flags)
+/* The descriptor at hand is a segment; goes to the next. VIRTQ_WALK_END, _NEXT or -errno. */
+static __always_inline int virtq_split_step(struct virtq_walk *w, u32 seg_flags)
 {
-	const struct vring_desc *d = &w->table[*i];
-	u64 addr = virtq_load64(&d->addr);
-	u32 len = virtq_load32(&d->len);
+	u64 addr = virtq_load64(&w->d->addr);
+	u32 len = virtq_load32(&w->d->len);
+	unsigned int next;
 
-	if (unlikely(addr + len < addr))
-		return -EOVERFLOW;
 	w->seg->addr = addr;
 	w->seg->len = len;
 	w->seg->flags = seg_flags;
 	w->seg++;
 	w->bytes += len;
-	if (!(flags & VRING_DESC_F_NEXT))
-		return 0;
-	*i = virtq_load16(&d->next);
-	if (unlikely(*i >= w->num))
-		return -EINVAL;
-	if (unlikely(!--w->left))
+	w->addrs |= addr;
+	if (!(w->flags & VRING_DESC_F_NEXT))
+		return VIRTQ_WALK_END;
+
+	if (unlikely(w->seg == w->end))
 		return -ELOOP;
-	return 1;
+	next = virtq_load16(&w->d->next);
+	if (unlikely(next >= w->num))
+		return -EINVAL;
+	w->d = &w->table[next];
+	w->flags = virtq_load16(&w->d->flags);
+	return VIRTQ_WALK_NEXT;
 }
 
 /*
- * Follows the chain from entry @i of a table to its end, or to a descriptor that refers to an
- * indirect table: *@at. Return: VIRTQ_WALK_x or -errno.
+ * Follows the chain from w->d to its end, or to a descriptor that refers to an indirect table.
+ * VIRTQ_WALK_END, _TABLE or -errno.
  */
-static __always_inline int virtq_split_run(struct virtq_walk *w, unsigned int i, unsigned int *at)
+static __always_inline int virtq_split_walk(struct virtq_walk *w)
 {
-	const u16 in = VRING_DESC_F_WRITE, table = VRING_DESC_F_INDIRECT;
-	u16 flags;
+	const unsigned int in = VRING_DESC_F_WRITE, table = VRING_DESC_F_INDIRECT;
 	int ret;
 
-	flags = virtq_load16(&w->table[i].flags);
+	w->flags = virtq_load16(&w->d->flags);
 	if (!w->in) {
-		while (!(flags & (in | table))) {
-			ret = virtq_split_step(w, &i, flags, 0);
-			if (ret <= 0)
+		while (!(w->flags & (in | table))) {
+			ret = virtq_split_step(w, 0);
+			if (ret != VIRTQ_WALK_NEXT)
 				return ret;
-			flags = virtq_load16(&w->table[i].flags);
 		}
-		if (!(flags & table))
-			w->in = w->seg;
+		if (unlikely(w->flags & table))
+			return VIRTQ_WALK_TABLE;
+		w->in = w->seg;
 	}
-	while ((flags & (in | table)) == in) {
-		ret = virtq_split_step(w, &i, flags, VIRTQ_SEG_WRITE);
-		if (ret <= 0)
+	while (likely((w->flags & (in | table)) == in)) {
+		ret = virtq_split_step(w, VIRTQ_SEG_WRITE);
+		if (ret != VIRTQ_WALK_NEXT)
 			return ret;
-		flags = virtq_load16(&w->table[i].flags);
 	}
-	/* Readable after writable? */
-	if (unlikely(!(flags & table)))
-		return -EINVAL;
-	*at = i;
-	return VIRTQ_WALK_TABLE;
-}
-
-static __always_inline int virtq_split_finish(struct virtq *vq, const struct virtq_walk *w,
-					      u16 head, struct virtq_chain *chain)
-{
-	const struct virtq_seg *in = w->in ?: w->seg;
-
-	if (unlikely(w->bytes > 1ULL << 32))
-		return -EOVERFLOW;
-	chain->id = head;
-	chain->ndesc = 1;
-	chain->nr_segs = w->seg - vq->segs;
-	chain->nr_out = in - vq->segs;
-	chain->segs = vq->segs;
-	return 1;
+	/* Else it is readable, after a writable one. */
+	return w->flags & table ? VIRTQ_WALK_TABLE : -EINVAL;
 }
 
 /*
- * The rest of a chain is in the indirect table that @d refers to. The table is read once, whole, into
- * vq->table: it is ours from then on. WRITE in @d means nothing.
+ * Copies the indirect table a descriptor refers to into vq->table. It is read once, whole: it is
+ * ours from then on. The flags are the referring descriptor's; its WRITE means nothing.
+ *
+ * Return: entries or -errno.
  */
-static noinline int virtq_split_indirect(struct virtq *vq, const struct vring_desc *d,
-					 struct virtq_walk *outer, u16 head,
-					 struct virtq_chain *chain)
+static int virtq_split_load_table(struct virtq *vq, const struct vring_desc *d, unsigned int flags)
 {
-	struct virtq_walk w = *outer;
 	u64 addr = virtq_load64(&d->addr);
 	u32 len = virtq_load32(&d->len);
-	unsigned int room = vq->max_segs - (w.seg - vq->segs), at;
 	int ret;
 
-	if (!vq->indirect)
+	if (!vq->indirect || flags & VRING_DESC_F_NEXT)
 		return -EINVAL;
 	if (!len || len % sizeof(struct vring_desc))
 		return -EINVAL;
-	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc) || !room)
+	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc))
 		return -E2BIG;
 	ret = virtq_mem_read(vq->mem, addr, vq->table, len);
 	if (unlikely(ret))
 		return ret;
-
-	w.table = vq->table;
-	w.num = len / sizeof(struct vring_desc);
-	w.left = min(w.num, room);
-	ret = virtq_split_run(&w, 0, &at);
-	if (unlikely(ret)) {
-		/* Too long for us, and not for its table? */
-		if (ret == -ELOOP && room < w.num)
-			return -E2BIG;
-		return ret < 0 ? ret : -EINVAL;
-	}
-	return virtq_split_finish(vq, &w, head, chain);
+	return len / sizeof(struct vring_desc);
 }
 
-int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
+/* Does a segment wrap around the end of the address space? Asked only where one might. */
+static noinline bool virtq_split_wraps(const struct virtq_seg *seg, const struct virtq_seg *end)
+{
+	for (; seg < end; seg++)
+		if (seg->addr + seg->len < seg->addr)
+			return true;
+	return false;
+}
+
+static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain)
 {
 	const struct vring_avail *avail = vq->driver;
+	struct virtq_seg *segs = vq->segs;
 	struct virtq_walk w;
-	unsigned int at;
-	u16 head;
+	unsigned int head;
 	int ret;
-
-	if (vq->pos.avail == vq->avail_seen) {
-		ret = virtq_split_refill(vq);
-		if (ret <= 0)
-			return ret;
-	}
 
 	head = virtq_load16(&avail->ring[vq->pos.avail & vq->mask]);
 	if (unlikely(head >= vq->num))
 		return -EINVAL;
-	if (unlikely(virtq_id_inflight(vq, head)))
+	if (unlikely(vq->inflight[head]))
 		return -EEXIST;
 
 	w.table = vq->desc;
 	w.num = vq->num;
-	w.left = vq->num;	/* virtq_init() saw to the room */
-	w.seg = vq->segs;
+	w.d = &w.table[head];
+	w.seg = segs;
+	w.end = segs + w.num;	/* virtq_init() saw to the room */
 	w.in = NULL;
 	w.bytes = 0;
-	ret = virtq_split_run(&w, head, &at);
-	if (likely(ret == VIRTQ_WALK_END)) {
-		ret = virtq_split_finish(vq, &w, head, chain);
-	} else if (ret == VIRTQ_WALK_TABLE) {
+	w.addrs = 0;
+	ret = virtq_split_walk(&w);
+	if (ret == VIRTQ_WALK_TABLE) {
+		unsigned int room = segs + vq->max_segs - w.seg;
+
+		ret = virtq_split_load_table(vq, w.d, w.flags);
+		if (unlikely(ret < 0))
+			return ret;
+		if (unlikely(!room))
+			return -E2BIG;
+		w.table = vq->table;
+		w.num = ret;
+		w.d = w.table;
+		w.end = w.seg + min(w.num, room);
+		ret = virtq_split_walk(&w);
+		/* A table in a table. */
+		if (unlikely(ret == VIRTQ_WALK_TABLE))
+			return -EINVAL;
+		/* The table may go on; the room doesn't. */
+		if (unlikely(ret == -ELOOP && room < w.num))
+			return -E2BIG;
 	}
 	if (unlikely(ret < 0))
 		return ret;
+	if (unlikely(w.bytes > 1ULL << 32))
+		return -EOVERFLOW;
+	if (unlikely((s64)w.addrs < 0) && virtq_split_wraps(segs, w.seg))
+		return -EOVERFLOW;
 
-	virtq_id_take(vq, head);
+	chain->id = head;
+	chain->ndesc = 1;
+	chain->nr_segs = w.seg - segs;
+	chain->nr_out = (w.in ?: w.seg) - segs;
+	chain->segs = segs;
+	vq->inflight[head] = true;
 	vq->pos.avail++;
 	return 1;
+}
+
+int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
+{
+	/* Apart from the taking, which needs every register there is. */
+	if (vq->pos.avail == vq->avail_seen) {
+		int ret = virtq_split_refill(vq);
+
+		if (ret <= 0)
+			return ret;
+	}
+	return virtq_split_take(vq, chain);
 }
 
 void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
@@ -246,7 +260,7 @@ void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsign
 
 		virtq_store32(&elem->id, done->id);
 		virtq_store32(&elem->len, done->len);
-		virtq_id_put(vq, done->id);
+		vq->inflight[done->id] = false;
 	}
 	vq->pos.used = idx;
 	/*
