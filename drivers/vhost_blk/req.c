@@ -9,6 +9,7 @@
 #include <linux/minmax.h>
 #include <linux/string.h>
 #include <linux/virtio_blk.h>
+#include <asm/byteorder.h>
 #include <linux/virtio_byteorder.h>
 
 #include "req.h"

@@ -12,6 +12,7 @@
 
 #include <linux/types.h>
 #include <linux/compiler.h>
+#include <asm/byteorder.h>
 #include <linux/virtio_byteorder.h>
 #include <asm/barrier.h>
 
