@@ -20,7 +20,7 @@ static __u64 counter(const struct vhost_inflight_queue_info *q, const struct cou
 
 static void print_bits(const char *label, __u64 bits, const struct bit_name *names)
 {
-	printf("  %-20s", label);
+	printf("  %-20s%s", label, bits ? "" : " -");
 	for (const struct bit_name *b = names; b->name; b++) {
 		if (bits >> b->bit & 1)
 			printf(" %s", b->name);
