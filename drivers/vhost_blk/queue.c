@@ -58,19 +58,28 @@ static_assert(sizeof(struct vblk_range) == sizeof(struct vinf_range) &&
 static_assert(VBLK_MAX_RANGES >= VINF_MAX_RANGES);
 static_assert(VIRTQ_MAX_NUM >= VINF_MAX_QUEUE_SIZE);
 
-/* What each command is to the holder, and where it is counted. */
-static const struct {
-	u8 op;
-	u8 stat;
-} vblk_ops[] = {
-	[VBLK_OP_READ]		= { VINF_OP_READ,	VINF_STAT_READS },
-	[VBLK_OP_WRITE]		= { VINF_OP_WRITE,	VINF_STAT_WRITES },
-	[VBLK_OP_FLUSH]		= { VINF_OP_FLUSH,	VINF_STAT_FLUSHES },
-	[VBLK_OP_DISCARD]	= { VINF_OP_DISCARD,	VINF_STAT_DISCARDS },
-	[VBLK_OP_ZEROES]	= { VINF_OP_ZEROES,	VINF_STAT_ZEROES },
-	[VBLK_OP_ERASE]		= { VINF_OP_ERASE,	VINF_STAT_ERASES },
-	[VBLK_OP_ID]		= { VINF_OP_NONE,	VINF_STAT_IDS },
+/* What each command is to the holder. */
+static const u8 vblk_ops[] = {
+	[VBLK_OP_READ]		= VINF_OP_READ,
+	[VBLK_OP_WRITE]		= VINF_OP_WRITE,
+	[VBLK_OP_FLUSH]		= VINF_OP_FLUSH,
+	[VBLK_OP_DISCARD]	= VINF_OP_DISCARD,
+	[VBLK_OP_ZEROES]	= VINF_OP_ZEROES,
+	[VBLK_OP_ERASE]		= VINF_OP_ERASE,
 };
+
+/* Where each type is counted, whatever came of it; 0, the counter of all requests, for others. */
+static const u8 vblk_type_stats[] = {
+	[VIRTIO_BLK_T_IN]		= VINF_STAT_READS,
+	[VIRTIO_BLK_T_OUT]		= VINF_STAT_WRITES,
+	[VIRTIO_BLK_T_FLUSH]		= VINF_STAT_FLUSHES,
+	[VIRTIO_BLK_T_GET_ID]		= VINF_STAT_IDS,
+	[VIRTIO_BLK_T_DISCARD]		= VINF_STAT_DISCARDS,
+	[VIRTIO_BLK_T_WRITE_ZEROES]	= VINF_STAT_ZEROES,
+	[VIRTIO_BLK_T_SECURE_ERASE]	= VINF_STAT_ERASES,
+};
+
+static_assert(VINF_STAT_REQUESTS == 0);
 
 int virtq_mem_read(struct virtq_mem *mem, u64 addr, void *dst, u32 len)
 {
@@ -204,6 +213,8 @@ static void vblk_count(struct vinf_vq *vq, const struct vinf_req *req, u8 status
 	u64 *stat = vq->stat;
 
 	stat[VINF_STAT_REQUESTS]++;
+	if (req->type < ARRAY_SIZE(vblk_type_stats) && vblk_type_stats[req->type])
+		stat[vblk_type_stats[req->type]]++;
 	switch (status) {
 	case VIRTIO_BLK_S_OK:
 		if (req->op == VINF_OP_READ)
@@ -296,7 +307,6 @@ static int vblk_issue(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req 
 {
 	int ret;
 
-	vq->stat[vblk_ops[cmd->op].stat]++;
 	switch (cmd->op) {
 	case VBLK_OP_ID:
 		ret = vblk_answer_id(q, vq, cmd);
@@ -312,7 +322,7 @@ static int vblk_issue(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req 
 	default:
 		break;
 	}
-	req->op = vblk_ops[cmd->op].op;
+	req->op = vblk_ops[cmd->op];
 	/* The two types of segment and of range are the same, see the assertions above. */
 	return vinf_req_submit(vq, req, (const struct vinf_seg *)cmd->data, cmd->nr_data,
 			       (const struct vinf_range *)cmd->ranges);

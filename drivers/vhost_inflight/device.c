@@ -14,7 +14,7 @@
 /* What the engine has to be able to do; the other features are the holder's. */
 #define VINF_RING_FEATURES (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX))
 
-#define VINF_MINORS	(1U << MINORBITS)
+#define VINF_MINORS	BIT(MINORBITS)
 /* Work items of one device that may block at the same time. */
 #define VINF_MAX_BLOCKED	16
 

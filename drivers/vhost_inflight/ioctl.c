@@ -538,7 +538,8 @@ static const struct vinf_ioctl *vinf_ioctl_find(unsigned int cmd)
 	for (i = 0; i < ARRAY_SIZE(vinf_ioctls); i++) {
 		const struct vinf_ioctl *row = &vinf_ioctls[i];
 
-		if (row->cmd == cmd || ((row->flags & EXTENSIBLE) && (row->cmd & ~size) == (cmd & ~size)))
+		if (row->cmd == cmd ||
+		    ((row->flags & EXTENSIBLE) && (row->cmd & ~size) == (cmd & ~size)))
 			return row;
 	}
 	return NULL;

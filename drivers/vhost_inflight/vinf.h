@@ -7,14 +7,15 @@
  *   configfs item mutex (vinf_conf.lock)
  *     vinf_devs_lock              the list of devices and the registered engine
  *       vinf_dev.lock             control: ioctls, IOTLB messages, start and stop
- *         vinf_queue.lock         one turn of a queue: fetch, stage, publish, commit; the rings' mappings
+ *         vinf_queue.lock         one turn of a queue: fetch, stage, publish, commit; the rings'
+ *         mappings
  *           mmap_lock             page faults and pins of the worker
  *             vinf_queue.wake_lock   irq-safe: who may be woken
  *             vinf_queue.retry_lock  irq-safe
  *             vinf_bounce.lock       irq-safe
  *
- * vinf_dev.lock and vinf_queue.lock are only ever waited for killably, but by the reaper: a worker may sleep under
- * vinf_queue.lock in a page fault that userspace has to answer.
+ * vinf_dev.lock and vinf_queue.lock are only ever waited for killably, but by the reaper: a worker
+ * may sleep under vinf_queue.lock in a page fault that userspace has to answer.
  *
  * Field legend, as used below:
  *
@@ -56,7 +57,10 @@
 
 #define VINF_NAME_LEN		VHOST_INFLIGHT_NAME_LEN
 #define VINF_DEFAULT_QUEUE_SIZE	256
-/* Largest segment a driver may use; with seg_max it keeps size_max * seg_max below 2^31, which libblkio needs. */
+/*
+ * Largest segment a driver may use; with seg_max it keeps size_max * seg_max below 2^31, which
+ * libblkio needs.
+ */
 #define VINF_SIZE_MAX		65536u
 #define VINF_MAX_MAPS		65536u
 /* Data pages up to here need no allocation. */
@@ -83,7 +87,7 @@ struct vinf_backing {
 	bool may_unmap;			/* zeroing may deallocate */
 	u32 mem_align;			/* mask: address of a segment */
 	u32 len_align;			/* mask: length of a segment */
-	u32 logical, physical;		/* bytes: smallest unit of I/O, and the one that costs least */
+	u32 logical, physical; /* bytes: smallest unit of I/O, and the one that costs least */
 	u32 alignment_offset;		/* bytes to the first aligned physical block */
 	u32 io_min, io_opt;		/* bytes */
 	u32 max_discard_sectors, discard_align_sectors;
@@ -105,7 +109,7 @@ void vinf_config_set_capacity(struct vinf_dev *dev, u64 sectors);
 /* ---- bounce.c: a bounded pool of buffers for what the disk cannot take as it is ---- */
 
 struct vinf_bounce {
-	spinlock_t lock;
+	spinlock_t lock;	/* protects all of it */
 	struct page *page[VINF_NR_BOUNCE];	/* free ones, nr_free of them */
 	unsigned int nr_free, total;	/* A: READ_ONCE() without the lock */
 	bool closed;			/* buffers that come back are freed */
@@ -130,7 +134,8 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @bv: its data pages, pinned; @inline_bv or an allocation
  * @nr_bv: entries of @bv
  * @max_bv: room in @bv
- * @offset: where the window starts: what is under way now, a chunk of a bounced request or else all of it
+ * @offset: where the window starts: what is under way now, a chunk of a bounced request or else all
+ *         of it
  * @chunk: bytes of the window
  * @moved: bytes of the window that are done
  * @again: first byte of the window the disk refused in this pass, U32_MAX when none
@@ -151,8 +156,9 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @bio: first bio of a request, or the rest behind those that were cut off
  * @iocb: of a request to a regular file
  *
- * From vinf_io_start() to its return on the done list it is the I/O path's; the pins are kept until vinf_io_release().
- * Whoever is at it has it alone: the submitter, then the last of its bios or its kiocb, then a list or a work item.
+ * From vinf_io_start() to its return on the done list it is the I/O path's; the pins are kept until
+ * vinf_io_release(). Whoever is at it has it alone: the submitter, then the last of its bios or its
+ * kiocb, then a list or a work item.
  */
 struct vinf_io {
 	struct vinf_req req;		/* first */
@@ -241,7 +247,8 @@ struct vinf_iotlb {
 	bool dirty;			/* D: tree and map differ */
 };
 
-int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got);
+int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr,
+		   u32 *got);
 ssize_t vinf_iotlb_write(struct vinf_dev *dev, struct iov_iter *from);
 int vinf_iotlb_init(struct vinf_dev *dev);
 void vinf_iotlb_clear(struct vinf_dev *dev);
@@ -288,7 +295,7 @@ enum vinf_queue_flag {
 struct vinf_queue {
 	struct vinf_vq vq;		/* Q, see there */
 	struct vinf_dev *dev;		/* I */
-	struct mutex lock;
+	struct mutex lock;		/* Q */
 
 	/* what the owner configured */
 	u32 num;			/* D */
@@ -313,16 +320,16 @@ struct vinf_queue {
 	struct page **pages;		/* S: scratch of pins, VINF_SCRATCH_PAGES of them */
 
 	/* waking the worker */
-	spinlock_t wake_lock;
+	spinlock_t wake_lock;		/* K */
 	struct vinf_worker *worker;	/* K to change; NULL once it died or was retired */
 	unsigned long flags;		/* A: enum vinf_queue_flag */
 
 	/* requests under way, in the holder's hands */
 	atomic_t out;			/* A: from vinf_io_start() to vinf_io_release() */
-	bool dead;			/* A: the owner is gone: nothing is submitted, what comes back is an orphan */
+	bool dead; /* A: the owner is gone: nothing is submitted, what comes back is an orphan */
 	struct work_struct orphan_work;
-	spinlock_t retry_lock;
-	struct list_head retry;		/* retry_lock: struct vinf_io.link, refused for lack of resources */
+	spinlock_t retry_lock;		/* protects retry */
+	struct list_head retry; /* retry_lock: struct vinf_io.link, refused for lack of resources */
 	struct delayed_work retry_work;	/* wakes the worker when nothing else will */
 	unsigned int retry_ms;		/* W */
 
@@ -376,7 +383,7 @@ struct vinf_dev {
 	struct vinf_backing backing;	/* E */
 	struct vinf_limits limits;	/* E but capacity */
 	struct virtio_blk_config config;	/* config_lock */
-	spinlock_t config_lock;
+	spinlock_t config_lock;		/* config, config_call, pid */
 	u64 features;			/* E: offered */
 	u32 drain_timeout_ms;		/* A */
 	u16 nr_queues;			/* E */
@@ -386,11 +393,11 @@ struct vinf_dev {
 	struct vinf_bounce bounce;
 	bool gone;			/* D: disabled, only waits for its last reference */
 
-	struct mutex lock;
+	struct mutex lock;		/* D */
 	unsigned int opens;		/* D: files open */
 	const struct vinf_engine_ops *engine;	/* D: module held while opens > 0 */
 	bool told;			/* A: a broken queue was logged since SET_OWNER */
-	struct vinf_file *claim;	/* D: who set up state before there was an owner; the owner after */
+	struct vinf_file *claim;	/* D: who set it up while nobody owns it; the owner */
 	bool owned;			/* D */
 	struct mm_struct *mm;		/* D: the owner's, mm_count held */
 	struct pid *pid;		/* D: the owner's */
@@ -402,7 +409,7 @@ struct vinf_dev {
 	struct eventfd_ctx *config_call;	/* config_lock */
 
 	atomic_t needs_reset;		/* A: a queue broke */
-	bool dying;			/* A: the owner's memory is gone, reap_work has not run yet */
+	bool dying; /* A: the owner's memory is gone, reap_work has not run yet */
 	struct delayed_work reap_work;
 	wait_queue_head_t idle_wait;	/* a queue may have come to rest */
 };
