@@ -202,13 +202,12 @@ static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain
 	w.addrs = 0;
 	ret = virtq_split_walk(&w);
 	if (ret == VIRTQ_WALK_TABLE) {
+		/* At least 1: this descriptor was not a segment. */
 		unsigned int room = segs + vq->max_segs - w.seg;
 
 		ret = virtq_split_load_table(vq, w.d, w.flags);
 		if (unlikely(ret < 0))
 			return ret;
-		if (unlikely(!room))
-			return -E2BIG;
 		w.table = vq->table;
 		w.num = ret;
 		w.d = w.table;
