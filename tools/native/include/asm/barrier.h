@@ -3,9 +3,8 @@
 #ifndef _NATIVE_ASM_BARRIER_H
 #define _NATIVE_ASM_BARRIER_H
 
+/* Comments belong to the uses of these. */
 #define smp_mb()	__atomic_thread_fence(__ATOMIC_SEQ_CST)
-#define smp_rmb()	__atomic_thread_fence(__ATOMIC_ACQUIRE)
-#define smp_wmb()	__atomic_thread_fence(__ATOMIC_RELEASE)
 
 #define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)

@@ -45,14 +45,16 @@ struct kunit_suite {
 #define KUNIT_ARRAY_PARAM(name, array, get_desc)				\
 	static const void *name##_gen_params(const void *prev, char *desc)	\
 	{									\
-		__typeof__((array)[0]) *next =					\
-			prev ? (__typeof__((array)[0]) *)prev + 1 : (array);	\
-		void (*_get_desc)(__typeof__(next), char *) = get_desc;		\
+		__typeof__(&(array)[0]) _first = (array);			\
+		__typeof__(_first) _next = prev ? prev : _first;		\
+		void (*_get_desc)(__typeof__(_first), char *) = get_desc;	\
 										\
-		if (next - (array) >= (long)ARRAY_SIZE(array))			\
+		if (prev)							\
+			_next++;						\
+		if (_next - _first >= (long)ARRAY_SIZE(array))			\
 			return NULL;						\
-		_get_desc(next, desc);					\
-		return next;							\
+		_get_desc(_next, desc);						\
+		return _next;							\
 	}
 
 void ktap_register(struct kunit_suite *suite);
@@ -60,7 +62,7 @@ void ktap_register(struct kunit_suite *suite);
 #define kunit_test_suite(suite)							\
 	static void __attribute__((constructor)) register_##suite(void)		\
 	{									\
-		ktap_register(&suite);						\
+		ktap_register(&(suite));						\
 	}
 
 void *kunit_kzalloc(struct kunit *test, size_t size, int gfp);

@@ -4,6 +4,5 @@
 
 #define static_assert(expr, ...)	__static_assert(expr, ##__VA_ARGS__, #expr)
 #define __static_assert(expr, msg, ...)	_Static_assert(expr, msg)
-#define BUILD_BUG_ON(cond)		_Static_assert(!(cond), #cond)
 
 #endif

@@ -11,7 +11,6 @@
 #undef __always_inline
 #define __always_inline	inline __attribute__((always_inline))
 #define noinline	__attribute__((noinline))
-#define __maybe_unused	__attribute__((unused))
 #define __aligned(n)	__attribute__((aligned(n)))
 #define __printf(a, b)	__attribute__((format(printf, a, b)))
 

@@ -2,7 +2,9 @@
 #ifndef _NATIVE_LINUX_MODULE_H
 #define _NATIVE_LINUX_MODULE_H
 
-#define MODULE_LICENSE(x)	_Static_assert(1, "")
-#define MODULE_DESCRIPTION(x)	_Static_assert(1, "")
+#include <linux/build_bug.h>
+
+#define MODULE_LICENSE(x)	static_assert(sizeof(x))
+#define MODULE_DESCRIPTION(x)	static_assert(sizeof(x))
 
 #endif

@@ -20,7 +20,6 @@ typedef __s64 s64;
 #define U32_MAX		((u32)~0U)
 #define BITS_PER_LONG	(8 * (int)sizeof(long))
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define __packed	__attribute__((packed))
 
 #ifndef __force
 #define __force

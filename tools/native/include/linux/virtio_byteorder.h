@@ -13,11 +13,11 @@
 #define cpu_to_le32(x)	htole32(x)
 #define cpu_to_le64(x)	htole64(x)
 
-#define __virtio16_to_cpu(le, x)	le16toh(x)
-#define __virtio32_to_cpu(le, x)	le32toh(x)
-#define __virtio64_to_cpu(le, x)	le64toh(x)
-#define __cpu_to_virtio16(le, x)	htole16(x)
-#define __cpu_to_virtio32(le, x)	htole32(x)
-#define __cpu_to_virtio64(le, x)	htole64(x)
+#define __virtio16_to_cpu(le, x)	((void)(le), le16toh(x))
+#define __virtio32_to_cpu(le, x)	((void)(le), le32toh(x))
+#define __virtio64_to_cpu(le, x)	((void)(le), le64toh(x))
+#define __cpu_to_virtio16(le, x)	((void)(le), htole16(x))
+#define __cpu_to_virtio32(le, x)	((void)(le), htole32(x))
+#define __cpu_to_virtio64(le, x)	((void)(le), htole64(x))
 
 #endif
