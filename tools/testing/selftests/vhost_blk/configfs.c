@@ -63,7 +63,7 @@ TEST_F(configfs, bad_values)
 	static const struct {
 		const char *attr, *bad;
 	} t[] = {
-		{ "read_only", "2" }, { "read_only", "x" }, { "read_only", "-1" }, { "read_only", "" },
+		{ "read_only", "2" }, { "read_only", "x" }, { "read_only", "-1" },
 		{ "serial", "123456789012345678901" }, { "serial", "a\001b" }, { "serial", "\xc3\xa4" },
 		{ "num_queues", "0" }, { "num_queues", "65" }, { "num_queues", "-1" }, { "num_queues", "x" },
 		{ "num_queues", "4294967297" }, { "num_queues", "99999999999999999999" }, { "num_queues", "1 2" },

@@ -36,6 +36,7 @@ FIXTURE_VARIANT_ADD(framing, nullb512_direct) { VD_NULLB512, VD_DIRECT, false };
 FIXTURE_VARIANT_ADD(framing, nullb512_indirect) { VD_NULLB512, VD_INDIRECT, true };
 FIXTURE_VARIANT_ADD(framing, nullb4096_direct) { VD_NULLB4096, VD_DIRECT, true };
 FIXTURE_VARIANT_ADD(framing, nullb4096_mixed) { VD_NULLB4096, VD_MIXED, false };
+FIXTURE_VARIANT_ADD(framing, loop4096_indirect) { VD_LOOP4096, VD_INDIRECT, false };
 FIXTURE_VARIANT_ADD(framing, ext4_indirect) { VD_EXT4, VD_INDIRECT, false };
 FIXTURE_VARIANT_ADD(framing, tmpfs_direct) { VD_TMPFS, VD_DIRECT, false };
 
@@ -256,6 +257,9 @@ TEST_F(framing, misaligned_addresses)
 	__u32 type;
 
 	for (i = 0; i < ARRAY_SIZE(offs); i++) {
+		/* null_blk up to 6.18 says that it can do this and writes behind its pages then */
+		if (variant->kind == VD_NULLB4096 && offs[i] && !(offs[i] % 512))
+			continue;
 		for (type = VD_T_IN; type <= VD_T_OUT; type++) {
 			__u64 at = self->area + offs[i];
 			__u8 *p = vd_ptr(d, at);

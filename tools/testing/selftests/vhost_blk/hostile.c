@@ -102,13 +102,14 @@ static void loop_of_two(hx *x) { good(x); put(RINGD, 1, DATA, 512, N | W, 0); pu
 static void loop_on_itself(hx *x) { good(x); RINGD[0].next = 0; push(x); }
 static void loop_at_the_end(hx *x) { good(x); put(RINGD, 2, STATUS, 1, W | N, 2); push(x); }
 
+/* A table may have more entries than the ring, as stock drivers make them; not more than the largest ring. */
 static void longer_than_queue(hx *x)
 {
 	unsigned int i;
 
 	good_table(x);
 	put(TBL, 0, HDR, 16, N, 1);
-	for (i = 1; i < RING + 1; i++)
+	for (i = 1; i < VD_MAX_NUM; i++)
 		put(TBL, i, DATA, 512, N | W, i + 1);
 	put(TBL, i, STATUS, 1, W, 0);
 	RINGD[0].len = (i + 1) * 16;
@@ -122,7 +123,7 @@ static void longer_than_queue_mixed(hx *x)
 
 	good(x);
 	put(RINGD, 1, TABLE, 0, I, 0);
-	for (i = 0; i < RING - 1; i++)
+	for (i = 0; i < VD_MAX_NUM; i++)
 		put(TBL, i, DATA, 512, N | W, i + 1);
 	put(TBL, i, STATUS, 1, W, 0);
 	RINGD[1].len = (i + 1) * 16;

@@ -154,7 +154,6 @@ static const struct row rows[] = {
 	R(VHOST_NET_SET_BACKEND, A_EVENT, 0, ALL(ENOTTY)),
 	R(_IO(VHOST_VIRTIO, 0xd7), A_NONE, 0, ALL(ENOTTY)),
 	R(_IOW('x', 0x10, __u64), A_U64, 0, ALL(ENOTTY)),
-	R(_IOWR(VHOST_VIRTIO, 0xe1, __u64), A_U64, 0, ALL(ENOTTY)),
 };
 
 static int call(struct vd *d, const struct row *row, int event)

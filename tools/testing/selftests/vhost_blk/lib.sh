@@ -30,10 +30,13 @@ try() {
 	return $rc
 }
 
-# path of our module $1: in MODDIR, or wherever a build of this checkout left it.
+# path of our module $1 for the kernel that runs: in MODDIR, or the newest that the checkout has.
 module() {
-	find "${MODDIR:-$top}" -name "$1.ko" -path "*drivers/*" -printf '%T@ %p\n' | sort -rn |
-		head -n 1 | cut -d ' ' -f 2-
+	local ko
+	while read -r ko; do
+		[[ $(modinfo -F vermagic "$ko") == "$(uname -r) "* ]] && echo "$ko" && return
+	done < <(find "${MODDIR:-$top}" -name "$1.ko" -path "*drivers/*" -printf '%T@ %p\n' | sort -rn |
+		cut -d ' ' -f 2-)
 }
 
 load_deps() {
@@ -48,7 +51,7 @@ load_modules() {
 	for m in vhost_inflight vhost_blk; do
 		[[ -d /sys/module/$m ]] && continue
 		ko=$(module $m)
-		[[ $ko ]] || { echo "# no $m.ko below ${MODDIR:-$top}: give MODDIR" >&2; return 1; }
+		[[ $ko ]] || { echo "# no $m.ko for $(uname -r) below ${MODDIR:-$top}: build it, or give MODDIR" >&2; return 1; }
 		insmod "$ko" || return 1
 	done
 }

@@ -9,7 +9,7 @@
 # part that a slow debug kernel has the time for; --verbose: what passing tests say, too.
 #
 # Exit status: 0 all passed, 1 one failed, was skipped or did not run, 2 usage.
-# shellcheck source=tools/testing/selftests/vhost_blk/lib.sh
+# shellcheck source=lib.sh disable=SC2154
 . "$(dirname "$0")/lib.sh"
 
 # program, seconds it may take, options with --quick ('-' leaves it out)
@@ -110,8 +110,11 @@ else
 		[[ $quick ]] || words=("${words[@]:0:2}")
 		[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
 	done
-	unload_modules
-	report "$([[ $? == 0 ]] && echo pass || echo fail)" "modules can be removed at the end"
+	if unload_modules; then
+		report pass "modules can be removed at the end"
+	else
+		report fail "modules can be removed at the end"
+	fi
 fi
 rm -f "$log"
 echo "1..$count"

@@ -321,6 +321,8 @@ int vd_rig_free(struct vd_rig *r)
 		vd_backing_thaw(&r->b);
 	if (r->created)
 		ret = vd_remove(r->name);
-	vd_backing_free(&r->b);
+	/* no disk is taken away from under a device */
+	if (!ret)
+		vd_backing_free(&r->b);
 	return ret;
 }

@@ -39,6 +39,7 @@ enum vd_backing_kind {
 	VD_DM,			/* dm-linear over null_blk: can be frozen */
 	VD_EXT4_DM,		/* file on ext4 on such a one */
 	VD_NULLB_DISCARD,	/* null_blk that discards */
+	VD_LOOP4096,		/* loop device on tmpfs, 4096-byte sectors; discards and zeroes */
 	VD_NULLB_CACHE,		/* null_blk with a volatile cache and no FUA */
 };
 
@@ -49,7 +50,7 @@ struct vd_backing {
 	__u64 bytes;
 	unsigned int lbs;	/* logical block size of it */
 	bool block;
-	char mnt[VD_PATH_LEN];	/* of VD_EXT4_DM */
+	char mnt[VD_PATH_LEN];	/* VD_EXT4_DM: where it is mounted; VD_LOOP4096: the file */
 };
 
 #define VD_SLOW_NS	200000000ULL	/* VD_NULLB_SLOW answers after this */

@@ -281,16 +281,6 @@ static int dm_node(const char *id, char *path)
 	return ret;
 }
 
-static int dm_make(struct vd_backing *b)
-{
-	/* twice the size below, so that it can grow */
-	int ret = nullb_make(b, b->bytes * 2);
-
-	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", b->id,
-			     b->bytes / 512, b->id) ?:
-	       dm_node(b->id, b->path);
-}
-
 static int file_make(struct vd_backing *b, const char *env, const char *dir)
 {
 	int fd, ret;
@@ -306,6 +296,35 @@ static int file_make(struct vd_backing *b, const char *env, const char *dir)
 	return ret;
 }
 
+static int loop_make(struct vd_backing *b)
+{
+	FILE *out;
+	int ret = file_make(b, "VBLK_TMPFS", "/run/vblk/tmpfs");
+	char cmd[VD_PATH_LEN + 64];
+
+	if (ret)
+		return ret;
+	snprintf(cmd, sizeof(cmd), "losetup --find --show --sector-size 4096 %s", b->path);
+	snprintf(b->mnt, sizeof(b->mnt), "%s", b->path);
+	out = popen(cmd, "r");
+	if (!out || !fgets(b->path, sizeof(b->path), out))
+		ret = -EIO;
+	b->path[strcspn(b->path, "\n")] = 0;
+	if (out)
+		pclose(out);
+	return ret;
+}
+
+static int dm_make(struct vd_backing *b)
+{
+	/* twice the size below, so that it can grow */
+	int ret = nullb_make(b, b->bytes * 2);
+
+	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", b->id,
+			     b->bytes / 512, b->id) ?:
+	       dm_node(b->id, b->path);
+}
+
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes)
 {
 	static int serial;
@@ -314,7 +333,7 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	memset(b, 0, sizeof(*b));
 	b->kind = kind;
 	b->bytes = bytes;
-	b->lbs = kind == VD_NULLB4096 ? 4096 : 512;
+	b->lbs = kind == VD_NULLB4096 || kind == VD_LOOP4096 ? 4096 : 512;
 	b->block = kind != VD_EXT4 && kind != VD_TMPFS && kind != VD_EXT4_DM;
 	snprintf(b->id, sizeof(b->id), "b%d_%d", getpid(), serial++);
 	switch (kind) {
@@ -324,6 +343,8 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 		return file_make(b, "VBLK_TMPFS", "/run/vblk/tmpfs");
 	case VD_DM:
 		return dm_make(b);
+	case VD_LOOP4096:
+		return loop_make(b);
 	case VD_EXT4_DM:
 		/* room for the filesystem's own blocks */
 		b->bytes = bytes * 2 + (16 << 20);
@@ -343,6 +364,12 @@ void vd_backing_free(struct vd_backing *b)
 {
 	if (!b->id[0])
 		return;
+	if (b->kind == VD_LOOP4096) {
+		vd_run("losetup --detach %s", b->path);
+		unlink(b->mnt);
+		b->id[0] = 0;
+		return;
+	}
 	if (b->mnt[0]) {
 		vd_backing_thaw(b);
 		vd_run("umount %s && rmdir %s", b->mnt, b->mnt);

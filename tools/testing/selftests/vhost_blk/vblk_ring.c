@@ -31,9 +31,10 @@ size_t vd_ring_bytes(unsigned int num, size_t *avail, size_t *used)
 static void split_place(struct vd_queue *q)
 {
 	size_t avail, used, bytes = vd_ring_bytes(q->num, &avail, &used);
+	__u64 desc_iova = vd_alloc(q->d, avail, 4096);
+	__u64 avail_iova = vd_alloc(q->d, used - avail, 4096);
 
-	vd_queue_move(q, vd_alloc(q->d, avail, 4096), vd_alloc(q->d, used - avail, 4096),
-		      vd_alloc(q->d, bytes - used, 4096));
+	vd_queue_move(q, desc_iova, avail_iova, vd_alloc(q->d, bytes - used, 4096));
 }
 
 void vd_queue_move(struct vd_queue *q, __u64 desc, __u64 avail, __u64 used)
