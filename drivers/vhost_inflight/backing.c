@@ -12,9 +12,10 @@
 
 #include "vinf.h"
 
-/* A range operation is done in one go by one thread where the disk cannot do it itself. */
-#define VINF_FILE_DISCARD_SECTORS	BIT(22)	/* 2 GiB: changes metadata only */
-#define VINF_FILE_ZEROES_SECTORS	BIT(17)	/* 64 MiB: may have to write them */
+/* One range of a file's DISCARD, 2 GiB: changes metadata only. */
+#define VINF_FILE_DISCARD_SECTORS	BIT(22)
+/* One range of ZEROES that may have to be written, 64 MiB: somebody waits for them. */
+#define VINF_WRITTEN_ZEROES_SECTORS	BIT(17)
 
 /* Regular files in use; a block device has its holder. */
 static DEFINE_MUTEX(vinf_files_lock);
@@ -60,11 +61,16 @@ static void vinf_bdev_limits(struct vinf_backing *bk, bool read_only)
 	bk->max_discard_sectors = vinf_whole_blocks(bk, bdev_max_discard_sectors(bdev));
 	bk->discard_align_sectors = max(bdev_discard_granularity(bdev), bk->logical) >>
 				    SECTOR_SHIFT;
-	bk->max_zeroes_sectors = vinf_whole_blocks(bk, bdev_write_zeroes_sectors(bdev));
+	/*
+	 * Where the disk has no command for it the block layer writes them, which still spares the
+	 * guest the memory and the ring the room.
+	 */
+	bk->max_zeroes_sectors = vinf_whole_blocks(bk, bdev_write_zeroes_sectors(bdev) ?:
+						       VINF_WRITTEN_ZEROES_SECTORS);
 	bk->max_erase_sectors = vinf_whole_blocks(bk, bdev_max_secure_erase_sectors(bdev));
 	bk->erase_align_sectors = bk->discard_align_sectors;
-	/* Nobody says that zeroing never deallocates. */
-	bk->may_unmap = bk->max_zeroes_sectors;
+	/* Nobody says whether the command deallocates; writing never does. */
+	bk->may_unmap = bdev_write_zeroes_sectors(bdev);
 }
 
 static int vinf_bdev_open(struct vinf_backing *bk, const char *path, bool read_only, void *holder)
@@ -139,7 +145,7 @@ static void vinf_file_limits(struct vinf_backing *bk, bool read_only)
 		return;
 	bk->max_discard_sectors = VINF_FILE_DISCARD_SECTORS;
 	bk->discard_align_sectors = bk->physical >> SECTOR_SHIFT;
-	bk->max_zeroes_sectors = VINF_FILE_ZEROES_SECTORS;
+	bk->max_zeroes_sectors = VINF_WRITTEN_ZEROES_SECTORS;
 	bk->may_unmap = true;
 }
 

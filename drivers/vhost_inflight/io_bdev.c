@@ -105,6 +105,7 @@ static unsigned int vinf_bdev_cut(struct bio *bio)
 	unsigned int pbs = lim->physical_block_size >> SECTOR_SHIFT;
 	unsigned int lbs = lim->logical_block_size >> SECTOR_SHIFT;
 	unsigned int max = min(lim->max_sectors, VINF_MAX_DATA >> SECTOR_SHIFT);
+	blk_opf_t nowait = bio->bi_opf & REQ_NOWAIT;
 	unsigned int start, end, segs;
 	int cut;
 
@@ -113,7 +114,10 @@ static unsigned int vinf_bdev_cut(struct bio *bio)
 	start = sector & (pbs - 1);
 	end = (start + max) & ~(pbs - 1);
 	max = end > start ? end - start : max & ~(lbs - 1);
+	/* With REQ_NOWAIT the answer is only that it has to be cut, and not where. */
+	bio->bi_opf &= ~REQ_NOWAIT;
 	cut = bio_split_rw_at(bio, lim, &segs, max << SECTOR_SHIFT);
+	bio->bi_opf |= nowait;
 	return cut > 0 && cut < bio_sectors(bio) ? cut : 0;
 }
 
@@ -275,6 +279,7 @@ static void vinf_bdev_zero_again(struct vinf_io *io)
 static void vinf_bdev_ranges_end(struct bio *bio)
 {
 	struct vinf_io *io = bio->bi_private;
+	const struct vinf_backing *bk = &io->q->dev->backing;
 	int err = io->status ?: blk_status_to_errno(bio->bi_status);
 
 	bio_put(bio);
@@ -284,7 +289,7 @@ static void vinf_bdev_ranges_end(struct bio *bio)
 	if (!err)
 		vinf_bdev_ranges_done(io);
 	else if (io->req.op == VINF_OP_ZEROES && err != -ECANCELED && err != -EPERM &&
-		 (err == -EOPNOTSUPP || !bdev_write_zeroes_sectors(io->q->dev->backing.bdev)))
+		 (err == -EOPNOTSUPP || (bk->may_unmap && !bdev_write_zeroes_sectors(bk->bdev))))
 		vinf_io_defer(io, vinf_bdev_zero_again);
 	else
 		vinf_io_end(io, err);
