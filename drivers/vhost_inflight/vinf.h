@@ -22,6 +22,7 @@
  *   I: set when the object is made, constant after
  *   E: set when the device is enabled, constant until it is disabled
  *   D: vinf_dev.lock
+ *   O: vinf_dev.open_lock; what it protects also stands while a file is open
  *   Q: vinf_queue.lock
  *   S: set under D and Q while the queue is stopped, constant while it runs
  *   K: vinf_queue.wake_lock
@@ -84,7 +85,7 @@ struct vinf_backing {
 	struct list_head link;		/* backing.c: regular files in use */
 	bool direct;			/* regular file, I/O past the page cache */
 	bool nowait;			/* block device that can be asked not to block */
-	bool may_unmap;			/* zeroing may deallocate */
+	bool may_unmap;			/* there is a command to zero, and it may deallocate */
 	u32 mem_align;			/* mask: address of a segment */
 	u32 len_align;			/* mask: length of a segment */
 	u32 logical, physical; /* bytes: smallest unit of I/O, and the one that costs least */
@@ -144,6 +145,7 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @status: first error of this pass (errno, 0 when none)
  * @tries: passes in a row that moved nothing
  * @started: from vinf_io_start() to vinf_io_release()
+ * @cancelled: -ECANCELED is ours: the owner was being killed when it started
  * @misaligned: the disk cannot take the data where it is
  * @must_block: the disk does not know how not to block
  * @deferred: counted as such
@@ -171,7 +173,7 @@ struct vinf_io {
 	atomic_t remaining;
 	int status;			/* A */
 	unsigned int tries;
-	bool started, misaligned, must_block, deferred, plain;
+	bool started, misaligned, must_block, deferred, plain, cancelled;
 	void (*step)(struct vinf_io *io);
 	struct work_struct work;
 	struct list_head link;
@@ -249,7 +251,8 @@ struct vinf_iotlb {
 
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr,
 		   u32 *got);
-ssize_t vinf_iotlb_write(struct vinf_dev *dev, struct iov_iter *from);
+int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg);
+int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg);
 int vinf_iotlb_init(struct vinf_dev *dev);
 void vinf_iotlb_clear(struct vinf_dev *dev);
 void vinf_iotlb_attach(struct vinf_queue *q);
@@ -262,8 +265,8 @@ enum vinf_area { VINF_AREA_DESC, VINF_AREA_DRIVER, VINF_AREA_DEVICE, VINF_NR_ARE
 struct vinf_area_map {
 	struct page **pages;
 	unsigned int nr;
-	void *vaddr;			/* of the first page */
-	void *kva;			/* of the area itself */
+	unsigned int offset;		/* of the area in the first of them */
+	void *vaddr;			/* of the first of them */
 };
 
 int vinf_ring_map(struct vinf_queue *q);
@@ -316,6 +319,7 @@ struct vinf_queue {
 	struct vinf_map *map;		/* Q: picture of the IOTLB, holds a reference */
 	unsigned int map_hit;		/* Q: entry of the last hit */
 	struct vinf_io *pool;		/* S */
+	struct cgroup_subsys_state *blkcg;	/* S: of the owner, for what does not come from it */
 	u32 pool_num;			/* S */
 	struct page **pages;		/* S: scratch of pins, VINF_SCRATCH_PAGES of them */
 
@@ -391,11 +395,13 @@ struct vinf_dev {
 	struct vinf_queue *queue;	/* E: nr_queues of them */
 	struct workqueue_struct *wq;	/* E: what may block, bounded */
 	struct vinf_bounce bounce;
-	bool gone;			/* D: disabled, only waits for its last reference */
+
+	struct mutex open_lock;		/* O: never held while the owner is waited for */
+	unsigned int opens;		/* O: files open */
+	const struct vinf_engine_ops *engine;	/* O: module held while opens > 0 */
+	bool gone;			/* O: disabled, only waits for its last reference */
 
 	struct mutex lock;		/* D */
-	unsigned int opens;		/* D: files open */
-	const struct vinf_engine_ops *engine;	/* D: module held while opens > 0 */
 	bool told;			/* A: a broken queue was logged since SET_OWNER */
 	struct vinf_file *claim;	/* D: who set it up while nobody owns it; the owner */
 	bool owned;			/* D */
@@ -446,6 +452,7 @@ int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf);
 bool vinf_owns(struct vinf_dev *dev, struct vinf_file *vf);
 int vinf_own(struct vinf_dev *dev, struct vinf_file *vf);
 void vinf_release(struct vinf_dev *dev, struct vinf_file *vf);
+void vinf_config_call(struct vinf_dev *dev, struct eventfd_ctx *ctx);
 u8 vinf_get_status(struct vinf_dev *dev);
 int vinf_set_status(struct vinf_dev *dev, u8 status);
 int vinf_suspend(struct vinf_dev *dev);
