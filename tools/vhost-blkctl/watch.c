@@ -81,7 +81,7 @@ static int print_line(const char *name, const struct sample *a, const struct sam
 		      unsigned long nr)
 {
 	if (nr % HEAD_EVERY == 0) {
-		printf("%-10s", name);
+		printf("%-10.10s", name);
 		for (size_t i = 0; i < NR_COLUMNS; i++)
 			printf(" %9s", columns[i].head);
 		printf(" %6s\n", "depth");
@@ -93,6 +93,15 @@ static int print_line(const char *name, const struct sample *a, const struct sam
 	return say_flush(BLKCTL_OK);
 }
 
+/* Three places are enough, and the same in every locale. */
+static struct json_object *real_json(double val)
+{
+	struct json_object *obj = json_object_new_double(val);
+
+	json_object_set_serializer(obj, json_object_double_to_json_string, (void *)"%.3f", NULL);
+	return obj;
+}
+
 static int print_json(const char *name, const struct sample *a, const struct sample *b)
 {
 	struct json_object *obj = json_object_new_object(), *rates = json_object_new_object();
@@ -100,11 +109,10 @@ static int print_json(const char *name, const struct sample *a, const struct sam
 	json_object_object_add(obj, "name", json_object_new_string(name));
 	json_object_object_add(obj, "state",
 			       json_object_new_string(device_state_name(b->st.info.state)));
-	json_object_object_add(obj, "seconds", json_object_new_double(seconds(a, b)));
+	json_object_object_add(obj, "seconds", real_json(seconds(a, b)));
 	json_object_object_add(obj, "depth", json_object_new_uint64(depth(&b->st)));
 	for (const struct counter *c = counters; c->name; c++)
-		json_object_object_add(rates, c->name,
-				       json_object_new_double(rate(a, b, c->offset)));
+		json_object_object_add(rates, c->name, real_json(rate(a, b, c->offset)));
 	json_object_object_add(obj, "per_second", rates);
 	return say_json_line(obj);
 }
