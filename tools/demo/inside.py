@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The demonstration itself; tools/demo/run starts it inside the host's virtual machine."""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+from guest import Disk, Guest, GuestError, insert_kvm, run  # noqa: E402
+
+TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
+START = time.monotonic()
+
+
+def tell(text):
+    """A line of what is going on."""
+    print(f"\n[{time.monotonic() - START:5.1f} s] {text}", flush=True)
+
+
+def host(*command):
+    """A command on the host, shown with its output."""
+    print("    host#  " + " ".join(command).replace(TOP + "/", ""), flush=True)
+    out = run(*command)
+    for line in out.splitlines():
+        print("           " + line, flush=True)
+
+
+def in_guest(guest, command, timeout=300):
+    """A command in the guest, shown with its output."""
+    print("    guest# " + command, flush=True)
+    for line in guest.sh(command, timeout).splitlines():
+        print("           " + line, flush=True)
+
+
+def counters(disk):
+    """The device's counters, as the host sees them."""
+    print("    host#  vhost-blkctl show demo", flush=True)
+    queues = disk.show()["queues"]
+    for q in queues:
+        print(f"           queue {q['index']}: {q['requests']} requests, {q['reads']} reads "
+              f"({q['read_bytes'] >> 20} MiB), {q['writes']} writes ({q['write_bytes'] >> 20} MiB), "
+              f"{q['flushes']} flushes, {q['ioerrs']} errors, {q['kicks']} kicks, "
+              f"{q['calls']} interrupts", flush=True)
+
+
+CHECK = "cd /mnt/tree && sha256sum -c -s /mnt/sums && echo $(wc -l </mnt/sums) files are right; cd /"
+
+
+def main():
+    kernel, initramfs, *modules = sys.argv[1:]
+    release = os.uname().release
+    tell(f"The host: Debian's kernel {release}. Two modules are inserted.")
+    host(f"{TOP}/tools/vm/insert", *modules)
+    insert_kvm()
+
+    tell("A disk on a file: /dev/vhost-blk-demo appears.")
+    run("mkfs.ext4", "-q", "/dev/vda")
+    os.makedirs("/run/images", exist_ok=True)
+    run("mount", "/dev/vda", "/run/images")
+    host("truncate", "-s", "512M", "/run/images/demo.img")
+    disk = Disk(CTL, "demo", "/run/images/demo.img", num_queues=2)
+    print("    host#  vhost-blkctl " + " ".join(disk.command[1:]))
+    host("ls", "-l", disk.node)
+
+    tell("An unmodified QEMU under KVM, its guest a stock Debian kernel:")
+    host("qemu-system-x86_64", "--version")
+    guest = Guest(kernel, initramfs, [disk.node], f"{TOP}/build/log/demo-guest.log")
+    print("    host#  " + " ".join(guest.command[:guest.command.index("-m")])
+          + " ... " + " ".join(guest.command[-2:]), flush=True)
+    print(f"           the guest is up after {guest.booted():.0f} s", flush=True)
+    in_guest(guest, "uname -sr; ls /sys/block/vda/mq; cat /sys/block/vda/serial")
+
+    tell("The guest makes an ext4 and copies a file tree to it: the headers of its kernel.")
+    in_guest(guest, "mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt")
+    in_guest(guest, "cp -a /tree /mnt/ && (cd /tree && find . -type f | xargs sha256sum) >/mnt/sums")
+    in_guest(guest, "umount /mnt && mount /dev/vda /mnt")
+    in_guest(guest, CHECK)
+    in_guest(guest, "df -h /mnt | tail -n 1")
+    tell("What the host sees of it:")
+    counters(disk)
+
+    tell("The guest reboots ...")
+    guest.start("umount /mnt; reboot -f")
+    print(f"           and is back after {guest.booted():.0f} s", flush=True)
+    in_guest(guest, "mount /dev/vda /mnt")
+    in_guest(guest, CHECK)
+    in_guest(guest, "umount /mnt && e2fsck -fn /dev/vda 2>/dev/null | tail -n 1")
+    counters(disk)
+
+    tell("QEMU ends. The host looks into the file itself, by a way that is not ours:")
+    guest.quit()
+    errors = disk.total("ioerrs")
+    disk.delete()
+    os.makedirs("/run/look", exist_ok=True)
+    run("modprobe", "loop")
+    host("mount", "-o", "loop,ro", "/run/images/demo.img", "/run/look")
+    host("bash", "-c", "cd /run/look/tree && sha256sum --quiet -c ../sums && wc -l <../sums")
+    run("umount", "/run/look")
+    host(f"{TOP}/tools/vm/insert", "--remove", *modules)
+    if errors:
+        raise GuestError(f"{errors} requests ended in an error")
+    tell("Done: every checksum was right, twice in the guest and once from outside.")
+
+
+try:
+    main()
+except GuestError as error:
+    print(f"\nThe demonstration failed: {error}", flush=True)
+    sys.exit(1)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The end-to-end test; tools/e2e/run starts it inside the host's virtual machine. TAP."""
+import os
+import sys
+import threading
+import time
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from guest import Disk, Guest, GuestError, insert_kvm, run  # noqa: E402
+
+TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
+QUEUES = 4
+CHECK = "cd /mnt/tree && sha256sum -c -s /mnt/sums; s=$?; cd /; [ $s = 0 ]"
+FIO = ("fio --thread --ioengine=libaio --direct=1 --rw=randwrite --bsrange=512-64k "
+       "--verify=crc32c --verify_fatal=1 --minimal --output=/tmp/fio.out ")
+
+
+class Machine:
+    """What the tests share, in the order in which they find it."""
+
+    def __init__(self, kernel, initramfs, modules):
+        self.kernel, self.initramfs, self.modules = kernel, initramfs, modules
+        self.guest = self.file = self.block = None
+
+
+def up(m):
+    """two modules, a disk on a file, one on a block device, and a guest that has both"""
+    run(f"{TOP}/tools/vm/insert", *m.modules)
+    insert_kvm()
+    run("mkfs.ext4", "-q", "/dev/vda")
+    os.makedirs("/run/images", exist_ok=True)
+    run("mount", "/dev/vda", "/run/images")
+    run("truncate", "-s", "512M", "/run/images/disk.img")
+    run("modprobe", "null_blk", "nr_devices=0")
+    null = "/sys/kernel/config/nullb/e2e"
+    os.mkdir(null)
+    for key, value in (("size", 256), ("blocksize", 512), ("memory_backed", 1), ("power", 1)):
+        with open(f"{null}/{key}", "w", encoding="ascii") as attribute:
+            attribute.write(str(value))
+    m.file = Disk(CTL, "file", "/run/images/disk.img", num_queues=QUEUES, serial="on-a-file")
+    m.block = Disk(CTL, "block", "/dev/e2e" if os.path.exists("/dev/e2e") else "/dev/nullb0",
+                   num_queues=QUEUES, serial="on-a-block-device")
+    m.guest = Guest(m.kernel, m.initramfs, [m.file.node, m.block.node],
+                    f"{TOP}/build/log/e2e-guest.log", cpus=QUEUES, memory="1G")
+    print(f"# the guest was up after {m.guest.booted():.0f} s", flush=True)
+
+
+def identity(m):
+    """size, serial and queues as they were asked for"""
+    for disk, size, serial in (("vda", 512 << 11, "on-a-file"), ("vdb", 256 << 11,
+                                                              "on-a-block-device")):
+        sys_block = f"/sys/block/{disk}"
+        assert int(m.guest.sh(f"cat {sys_block}/size")) == size
+        assert m.guest.sh(f"cat {sys_block}/serial") == serial
+        assert len(m.guest.sh(f"ls {sys_block}/mq").split()) == QUEUES
+
+
+def filesystem(m):
+    """an ext4 with a file tree, every checksum right"""
+    m.guest.sh("mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt")
+    m.guest.sh("cp -a /tree /mnt/ && (cd /tree && find . -type f | xargs sha256sum) >/mnt/sums", 300)
+    m.guest.sh("umount /mnt && mount /dev/vda /mnt")
+    m.guest.sh(CHECK, 300)
+
+
+def reboot(m):
+    """the guest reboots, every checksum is still right"""
+    m.guest.sh("umount /mnt")
+    m.guest.reboot()
+    m.guest.sh("mount /dev/vda /mnt")
+    m.guest.sh(CHECK, 300)
+
+
+def fio_both(m, seconds="", size="32m"):
+    """fio --verify on the block device and on a file of the file's disk, all queues"""
+    before = [m.file.total("writes"), m.block.total("writes")]
+    m.guest.sh(FIO + f"--size={size} --iodepth=16 --numjobs=1 --group_reporting {seconds} "
+               "--name=file --filename=/mnt/fio "
+               f"--name=b0 --filename=/dev/vdb --offset=0 "
+               f"--name=b1 --filename=/dev/vdb --offset=64m "
+               f"--name=b2 --filename=/dev/vdb --offset=128m", 300)
+    assert m.file.total("writes") > before[0] and m.block.total("writes") > before[1]
+
+
+def load(m, seconds):
+    """Starts fio on both disks in the guest, and waits until the host sees it."""
+    before = [m.file.total("writes"), m.block.total("writes")]
+    m.guest.start(FIO + f"--size=32m --iodepth=32 --time_based --runtime={seconds} "
+                  "--name=file --filename=/mnt/fio "
+                  "--name=b0 --filename=/dev/vdb --offset=0 "
+                  "--name=b1 --filename=/dev/vdb --offset=64m")
+    deadline = time.monotonic() + 60
+    while m.file.total("writes") <= before[0] + 50 or m.block.total("writes") <= before[1] + 50:
+        if time.monotonic() > deadline:
+            raise GuestError("fio doesn't get going")
+        threading.Event().wait(0.2)
+
+
+def stop_cont(m):
+    """stop and cont under load: nothing moves while stopped, fio's data is right"""
+    load(m, 15)
+    for _ in range(5):
+        m.guest.qmp("stop")
+        frozen = [(d.show()["queues"]) for d in (m.file, m.block)]
+        assert all(q["depth"] == 0 for queues in frozen for q in queues), "requests are still out"
+        counts = [m.file.total("requests"), m.block.total("requests")]
+        m.guest.qmp("query-block")
+        assert counts == [m.file.total("requests"), m.block.total("requests")], "it moved"
+        m.guest.qmp("cont")
+        deadline = time.monotonic() + 30
+        while m.block.total("requests") == counts[1] and m.file.total("requests") == counts[0]:
+            if time.monotonic() > deadline:
+                raise GuestError("nothing moves after cont")
+            threading.Event().wait(0.1)
+    status, out = m.guest.finish(180, "fio")
+    assert status == 0, out + m.guest.sh("cat /tmp/fio.out")
+
+
+def system_reset(m):
+    """system_reset under load: the file system is whole, both disks work as before"""
+    load(m, 120)
+    m.guest.reset()
+    m.guest.sh("mount /dev/vda /mnt")
+    m.guest.sh(CHECK, 300)
+    m.guest.sh("umount /mnt && e2fsck -fn /dev/vda")
+    m.guest.sh("mount /dev/vda /mnt")
+    fio_both(m, size="16m")
+
+
+def no_errors(m):
+    """no request ended in an error, no queue is broken, the guest complained of nothing"""
+    for disk in (m.file, m.block):
+        for q in disk.show()["queues"]:
+            assert q["ioerrs"] == 0 and q["broken"] == 0, q
+            assert q["requests"] > 0, f"queue {q['index']} of {disk.name} was never used"
+    bad = m.guest.sh("dmesg | grep -iE 'I/O error|EXT4-fs (error|warning)|timed out|blocked' || true")
+    assert not bad, bad
+
+
+def from_outside(m):
+    """QEMU ends, the devices are free, and the host finds the same files in the image"""
+    m.guest.sh("umount /mnt")
+    m.guest.quit()
+    said = m.guest.qemu_said()
+    assert not said, said
+    assert m.file.show()["state"] == "free" and m.block.show()["state"] == "free"
+    m.file.delete()
+    m.block.delete()
+    os.makedirs("/run/look", exist_ok=True)
+    run("modprobe", "loop")
+    run("mount", "-o", "loop,ro", "/run/images/disk.img", "/run/look")
+    run("bash", "-c", "cd /run/look/tree && sha256sum --quiet -c ../sums")
+    run("umount", "/run/look")
+
+
+def unload(m):
+    """both modules can be removed"""
+    run(f"{TOP}/tools/vm/insert", "--remove", *m.modules)
+
+
+TESTS = (up, identity, filesystem, reboot, fio_both, stop_cont, system_reset, no_errors,
+         from_outside, unload)
+
+
+def main():
+    kernel, initramfs, *modules = sys.argv[1:]
+    m = Machine(kernel, initramfs, modules)
+    print(f"TAP version 13\n1..{len(TESTS)}", flush=True)
+    failed = False
+    for number, test in enumerate(TESTS, 1):
+        start = time.monotonic()
+        try:
+            test(m)
+        except (GuestError, AssertionError, OSError, ValueError, KeyError) as error:
+            # What follows stands on this one.
+            print(f"not ok {number} {test.__doc__}")
+            print(f"#   {type(error).__name__}: {error}")
+            for line in traceback.format_exc().splitlines():
+                print(f"#   {line}")
+            for rest in range(number + 1, len(TESTS) + 1):
+                print(f"not ok {rest} {TESTS[rest - 1].__doc__}: not run")
+            if m.guest and m.guest.qemu.poll() is None:
+                for disk in (m.file, m.block):
+                    print("#   " + run(CTL, "show", disk.name, check=False).replace("\n", "\n#   "))
+                m.guest.qemu.kill()
+            if m.guest:
+                print("#   QEMU: " + m.guest.qemu_said())
+            failed = True
+            break
+        print(f"ok {number} {test.__doc__}")
+        print(f"# {time.monotonic() - start:.0f} s", flush=True)
+    sys.stdout.flush()
+    sys.exit(failed)
+
+
+main()
