@@ -38,7 +38,8 @@ int vinf_bounce_init(struct vinf_bounce *b)
 		spin_unlock_irq(&b->lock);
 		if (full)
 			return 0;
-		page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | (any ? __GFP_NORETRY : 0),
+		page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_COMP | __GFP_NOWARN |
+				   (any ? __GFP_NORETRY : 0),
 				   VINF_BOUNCE_ORDER);
 		if (!page)
 			return any ? 0 : -ENOMEM;

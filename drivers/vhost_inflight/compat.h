@@ -7,10 +7,34 @@
 #ifndef _VINF_COMPAT_H
 #define _VINF_COMPAT_H
 
+#include <linux/cgroup.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #error "vhost-inflight needs Linux 6.12 or newer"
+#endif
+
+/* A kernel without block cgroups has no name for them, in any version. */
+#ifdef CONFIG_BLK_CGROUP
+static inline struct cgroup_subsys_state *vinf_blkcg_get(void)
+{
+	return task_get_css(current, io_cgrp_id);
+}
+
+static inline void vinf_blkcg_put(struct cgroup_subsys_state *css)
+{
+	if (css)
+		css_put(css);
+}
+#else
+static inline struct cgroup_subsys_state *vinf_blkcg_get(void)
+{
+	return NULL;
+}
+
+static inline void vinf_blkcg_put(struct cgroup_subsys_state *css)
+{
+}
 #endif
 
 #endif /* _VINF_COMPAT_H */

@@ -176,8 +176,10 @@ static ssize_t vinf_conf_drain_timeout_ms_store(struct config_item *item, const 
 		return ret;
 	guard(mutex)(&conf->lock);
 	WRITE_ONCE(conf->p.drain_timeout_ms, val);
-	if (conf->dev)
+	if (conf->dev) {
 		WRITE_ONCE(conf->dev->drain_timeout_ms, val);
+		wake_up_all(&conf->dev->idle_wait);
+	}
 	return len;
 }
 

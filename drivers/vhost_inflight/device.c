@@ -44,6 +44,7 @@ static void vinf_dev_release(struct device *device)
 	vinf_backing_close(&dev->backing);
 	ida_free(&vinf_minors, MINOR(device->devt));
 	mutex_destroy(&dev->lock);
+	mutex_destroy(&dev->open_lock);
 	kfree(dev);
 }
 
@@ -112,6 +113,7 @@ int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
 	strscpy(dev->name, p->name);
 	dev->queue_size = p->queue_size;
 	dev->drain_timeout_ms = p->drain_timeout_ms;
+	mutex_init(&dev->open_lock);
 	mutex_init(&dev->lock);
 	spin_lock_init(&dev->config_lock);
 	spin_lock_init(&dev->bounce.lock);
@@ -148,37 +150,41 @@ err_put:
  *
  * Context: process, may sleep.
  *
- * Return: 0; -EBUSY while the node is open or requests of a dead owner are out; -EINTR.
+ * Return: 0; -EBUSY while the node is open or requests of a dead owner are out.
  */
 int vinf_dev_destroy(struct vinf_dev *dev)
 {
 	/* An owner that just died may still be on its way out. */
 	wait_event_killable_timeout(dev->idle_wait, !READ_ONCE(dev->dying), HZ);
-	if (mutex_lock_killable(&dev->lock))
-		return -EINTR;
-	if (dev->opens || dev->dying || vinf_dev_orphans(dev)) {
-		mutex_unlock(&dev->lock);
+	mutex_lock(&dev->open_lock);
+	if (dev->opens || READ_ONCE(dev->dying) || vinf_dev_orphans(dev)) {
+		mutex_unlock(&dev->open_lock);
 		return -EBUSY;
 	}
 	/* An open that is on its way finds it gone. */
 	dev->gone = true;
-	mutex_unlock(&dev->lock);
+	mutex_unlock(&dev->open_lock);
 	cdev_device_del(&dev->cdev, &dev->device);
 	cancel_delayed_work_sync(&dev->reap_work);
 	/* The tail of vinf_queue_done(). */
 	synchronize_rcu();
+	/* A worker that cannot run keeps the device, but must not keep what is below it. */
+	drain_workqueue(dev->wq);
+	vinf_backing_close(&dev->backing);
 	put_device(&dev->device);
 	return 0;
 }
 
-/* Requests that a dead owner left at the disk. */
+/*
+ * Requests that a dead owner left at the disk: a queue that is stopped in any other way has none.
+ */
 unsigned int vinf_dev_orphans(struct vinf_dev *dev)
 {
 	unsigned int n = 0;
 	int i;
 
 	for (i = 0; i < dev->nr_queues; i++)
-		if (READ_ONCE(dev->queue[i].dead))
+		if (READ_ONCE(dev->queue[i].dead) || !READ_ONCE(dev->queue[i].running))
 			n += atomic_read(&dev->queue[i].out);
 	return n;
 }

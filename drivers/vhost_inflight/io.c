@@ -17,6 +17,7 @@
  * not lost and not blocked on: it stays ours, on the retry list, from where it can be taken back
  * when the owner dies.
  */
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -38,10 +39,14 @@ static void vinf_io_work(struct work_struct *work)
 {
 	struct vinf_io *io = container_of(work, struct vinf_io, work);
 
-	if (READ_ONCE(io->q->dead))
+	if (READ_ONCE(io->q->dead)) {
 		vinf_io_end(io, -ECANCELED);
-	else
-		io->step(io);
+		return;
+	}
+	/* The limits of the owner's cgroup hold for what a thread of ours does for it. */
+	kthread_associate_blkcg(io->q->blkcg);
+	io->step(io);
+	kthread_associate_blkcg(NULL);
 	/* @io may be gone or in use again. */
 }
 
@@ -137,6 +142,9 @@ void vinf_io_submit(struct vinf_io *io, bool may_block)
  */
 void vinf_io_end(struct vinf_io *io, int err)
 {
+	/* Ours alone to say: a backing's own -ECANCELED is an error like any other. */
+	if (err == -ECANCELED && !io->cancelled && !READ_ONCE(io->q->dead))
+		err = -EIO;
 	io->req.error = err;
 	if (io->bounce)
 		vinf_bounce_put(io);
@@ -350,6 +358,7 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 		err = -EROFS;
 	if (READ_ONCE(q->dead))
 		err = -ECANCELED;
+	io->cancelled = err == -ECANCELED;
 	if (err || (data && !io->req.len))
 		vinf_io_end(io, err);
 	else if (io->misaligned)

@@ -20,13 +20,18 @@
 
 /* ---- READ and WRITE ---- */
 
-/* Called by the filesystem in any context, or by ourselves when it did the I/O at once. */
-static void vinf_file_complete(struct kiocb *iocb, long ret)
+/*
+ * The I/O is over, and so is the call that began it: a filesystem may look at its kiocb once more
+ * on the way out of the call, so whoever is last goes on.
+ */
+static void vinf_file_put(struct vinf_io *io)
 {
-	struct vinf_io *io = container_of(iocb, struct vinf_io, iocb);
+	struct kiocb *iocb = &io->iocb;
+	int ret;
 
-	if (iocb->ki_flags & IOCB_WRITE)
-		kiocb_end_write(iocb);
+	if (!atomic_dec_and_test(&io->remaining))
+		return;
+	ret = io->status;
 	if (ret == -EINVAL && (iocb->ki_flags & IOCB_DIRECT)) {
 		/*
 		 * An alignment the filesystem did not tell us about, or cannot know: its files may
@@ -46,6 +51,17 @@ static void vinf_file_complete(struct kiocb *iocb, long ret)
 		vinf_io_defer(io, vinf_file_submit);
 	else
 		vinf_io_window_done(io);
+}
+
+/* Called by the filesystem in any context, or by ourselves when it did the I/O at once. */
+static void vinf_file_complete(struct kiocb *iocb, long ret)
+{
+	struct vinf_io *io = container_of(iocb, struct vinf_io, iocb);
+
+	if (iocb->ki_flags & IOCB_WRITE)
+		kiocb_end_write(iocb);
+	io->status = ret;
+	vinf_file_put(io);
 }
 
 /**
@@ -79,6 +95,7 @@ void vinf_file_submit(struct vinf_io *io)
 	if (io->plain)
 		iocb->ki_flags &= ~IOCB_DIRECT;
 
+	atomic_set(&io->remaining, 2);
 	if (write) {
 		iocb->ki_flags |= IOCB_WRITE;
 		if (io->req.flags & VINF_REQ_STABLE)
@@ -88,9 +105,10 @@ void vinf_file_submit(struct vinf_io *io)
 	} else {
 		ret = file->f_op->read_iter(iocb, &iter);
 	}
-	/* Else it is out, or even back already and not ours any more. */
+	/* Else it is out, or even back already. */
 	if (ret != -EIOCBQUEUED)
 		vinf_file_complete(iocb, ret);
+	vinf_file_put(io);
 }
 
 /* ---- FLUSH, DISCARD, ZEROES ---- */

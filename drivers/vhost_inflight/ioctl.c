@@ -264,11 +264,7 @@ static long vinf_set_config_call(struct vinf_cmd *c)
 
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	spin_lock_irq(&c->dev->config_lock);
-	swap(ctx, c->dev->config_call);
-	spin_unlock_irq(&c->dev->config_lock);
-	if (ctx)
-		eventfd_ctx_put(ctx);
+	vinf_config_call(c->dev, ctx);
 	return 0;
 }
 

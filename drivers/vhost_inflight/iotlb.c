@@ -185,7 +185,7 @@ static int vinf_iotlb_apply(struct vinf_dev *dev)
 {
 	struct vinf_iotlb *tlb = &dev->iotlb;
 	struct vinf_map *map;
-	int i;
+	int i, err, ret = 0;
 
 	lockdep_assert_held(&dev->lock);
 	if (!tlb->dirty)
@@ -212,15 +212,21 @@ static int vinf_iotlb_apply(struct vinf_dev *dev)
 		if (mutex_lock_killable(&q->lock))
 			return -EINTR;
 		vinf_iotlb_attach(q);
+		err = vinf_ring_remap(q);
 		/*
 		 * A ring that lost its translation is found broken at the next turn; it may come
-		 * back before.
+		 * back before.  One that did not, but for which the host has no memory now, goes on
+		 * where it is, and the owner is told.
 		 */
-		q->unmapped = vinf_ring_remap(q) < 0;
+		q->unmapped = err && err != -ENOMEM;
+		if (err == -ENOMEM) {
+			tlb->dirty = true;
+			ret = err;
+		}
 		mutex_unlock(&q->lock);
 		vinf_queue_wake(q);
 	}
-	return 0;
+	return ret;
 }
 
 static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
@@ -237,6 +243,9 @@ static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg 
 		return -EFAULT;
 	if (vhost_iotlb_itree_first(tree, msg->iova, last))
 		return -EEXIST;
+	/* Not every 6.12 kernel's vhost_iotlb looks at its limit. */
+	if (tree->nmaps >= VINF_MAX_MAPS)
+		return -ENOSPC;
 	ret = vhost_iotlb_add_range(tree, msg->iova, last, msg->uaddr, msg->perm);
 	if (!ret)
 		dev->iotlb.dirty = true;
@@ -257,11 +266,23 @@ static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_
 	return 0;
 }
 
-static int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
+/**
+ * vinf_iotlb_msg - do what an IOTLB message says
+ * @dev: device
+ * @msg: the message
+ *
+ * Context: process, in the owner's memory, vinf_dev.lock held.
+ *
+ * Return: 0; -EINVAL for an unknown type, size 0, a permission that is none, or a range that wraps;
+ * -EEXIST for a range that is mapped already; -EFAULT for memory that cannot be the caller's;
+ * -ENOSPC for more than VINF_MAX_MAPS ranges; -ENOMEM; -EINTR when the caller is killed.
+ */
+int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
 {
 	struct vinf_iotlb *tlb = &dev->iotlb;
 	int ret;
 
+	lockdep_assert_held(&dev->lock);
 	trace_vinf_iotlb_msg(dev, msg);
 	switch (msg->type) {
 	case VHOST_IOTLB_UPDATE:
@@ -285,26 +306,21 @@ static int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *ms
 }
 
 /**
- * vinf_iotlb_write - write() on the node: one IOTLB message
- * @dev: device
+ * vinf_iotlb_read - what write() on the node was given: one IOTLB message
  * @from: struct vhost_msg or struct vhost_msg_v2; both are understood whatever was acked
+ * @msg: the message
  *
  * The address space id of a v2 message is not looked at: there is one.
  *
- * Context: process, vinf_dev.lock held, caller is the owner.
+ * Context: process, no lock held: it may fault for as long as userspace likes.
  *
- * Return: sizeof(struct vhost_msg_v2), as vhost does; -EINVAL for another type of message or a
- * short one; -EFAULT for everything that the message itself asks wrongly (vhost's rule): size 0,
- * overflow, a range that is mapped already, more than VINF_MAX_MAPS ranges, memory that is not the
- * caller's.
+ * Return: 0; -EINVAL for another type of message, or one that is short or cannot be read.
  */
-ssize_t vinf_iotlb_write(struct vinf_dev *dev, struct iov_iter *from)
+int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg)
 {
-	struct vhost_iotlb_msg msg;
 	size_t skip;
 	int type;
 
-	lockdep_assert_held(&dev->lock);
 	if (!copy_from_iter_full(&type, sizeof(type), from))
 		return -EINVAL;
 	switch (type) {
@@ -317,14 +333,10 @@ ssize_t vinf_iotlb_write(struct vinf_dev *dev, struct iov_iter *from)
 	default:
 		return -EINVAL;
 	}
-	if (iov_iter_count(from) < skip + sizeof(msg))
+	if (iov_iter_count(from) < skip + sizeof(*msg))
 		return -EINVAL;
 	iov_iter_advance(from, skip);
-	if (!copy_from_iter_full(&msg, sizeof(msg), from))
-		return -EINVAL;
-	if (vinf_iotlb_msg(dev, &msg))
-		return -EFAULT;
-	return sizeof(struct vhost_msg_v2);
+	return copy_from_iter_full(msg, sizeof(*msg), from) ? 0 : -EINVAL;
 }
 
 int vinf_iotlb_init(struct vinf_dev *dev)

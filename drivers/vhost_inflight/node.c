@@ -28,10 +28,7 @@ static int vinf_node_open(struct inode *inode, struct file *file)
 	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);
 	if (!vf)
 		return -ENOMEM;
-	if (mutex_lock_killable(&dev->lock)) {
-		kfree(vf);
-		return -EINTR;
-	}
+	mutex_lock(&dev->open_lock);
 	/* There is an engine exactly while the node is open. */
 	if (!dev->gone && !dev->opens)
 		dev->engine = vinf_engine_get();
@@ -41,7 +38,7 @@ static int vinf_node_open(struct inode *inode, struct file *file)
 		ret = -ENXIO;
 	else
 		dev->opens++;
-	mutex_unlock(&dev->lock);
+	mutex_unlock(&dev->open_lock);
 	if (ret) {
 		kfree(vf);
 		return ret;
@@ -69,17 +66,33 @@ static long vinf_node_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	return vinf_ioctl(file->private_data, cmd, (void __user *)arg);
 }
 
-/* IOTLB messages: the owner's, in the owner's memory (-EPERM). */
+/**
+ * vinf_node_write_iter - write() on a node: one IOTLB message
+ * @iocb: the file
+ * @from: the message
+ *
+ * Return: sizeof(struct vhost_msg_v2), as vhost does; -EINVAL for something that is no message;
+ * -EPERM for anybody but the owner, in the owner's memory; -EFAULT for everything that the message
+ * asks wrongly (vhost's rule; see vinf_iotlb_msg()); -EINTR.
+ */
 static ssize_t vinf_node_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct vinf_file *vf = iocb->ki_filp->private_data;
 	struct vinf_dev *dev = vf->dev;
-	ssize_t ret = -EPERM;
+	struct vhost_iotlb_msg msg;
+	ssize_t ret;
 
+	ret = vinf_iotlb_read(from, &msg);
+	if (ret)
+		return ret;
 	if (mutex_lock_killable(&dev->lock))
 		return -EINTR;
-	if (vinf_owns(dev, vf))
-		ret = vinf_iotlb_write(dev, from);
+	if (!vinf_owns(dev, vf))
+		ret = -EPERM;
+	else if (vinf_iotlb_msg(dev, &msg))
+		ret = -EFAULT;
+	else
+		ret = sizeof(struct vhost_msg_v2);
 	mutex_unlock(&dev->lock);
 	return ret;
 }

@@ -3,7 +3,7 @@
  * One queue: from stopped to running and back, and its turns in between.
  */
 #include <linux/module.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 #include "vinf.h"
 #include "trace.h"
@@ -12,9 +12,15 @@
 static void vinf_orphan_work(struct work_struct *work)
 {
 	struct vinf_queue *q = container_of(work, struct vinf_queue, orphan_work);
-	struct llist_node *node = llist_del_all(&q->vq.done);
 	struct vinf_req *req, *next;
+	struct llist_node *node;
 
+	/* Queued late: there is a new owner, and what is on the list is its engine's. */
+	if (!READ_ONCE(q->dead)) {
+		vinf_queue_wake(q);
+		return;
+	}
+	node = llist_del_all(&q->vq.done);
 	llist_for_each_entry_safe(req, next, node, done)
 		vinf_io_release(vinf_io(req));
 }
@@ -44,6 +50,7 @@ void vinf_queue_destroy(struct vinf_queue *q)
 {
 	flush_work(&q->orphan_work);
 	vinf_io_pool_destroy(q);
+	vinf_blkcg_put(q->blkcg);
 	mutex_destroy(&q->lock);
 }
 
@@ -65,6 +72,7 @@ void vinf_queue_forget(struct vinf_queue *q)
 	memset(&q->vq.pos, 0, sizeof(q->vq.pos));
 	WRITE_ONCE(q->error, 0);
 	q->vq.broken = 0;
+	q->vq.depth = 0;
 	q->unmapped = false;
 }
 
@@ -72,13 +80,14 @@ void vinf_queue_forget(struct vinf_queue *q)
  * vinf_queue_start - hand a queue to the engine
  * @q: queue, configured
  *
- * The rings are looked at once: whatever was made available, or kicked for, before is not missed.
+ * It takes nothing yet: vinf_quiesce() lets it, and has it look at the rings once, so that what was
+ * made available or kicked for before is not missed.
  *
  * Context: process, in the owner's memory, vinf_dev.lock held.
  *
- * Return: 0, also when it runs already; -EBUSY with orphans out; -ENXIO without an engine; the
- * errnos of vinf_ring_map(); -ENOMEM; -EINVAL when the engine refuses the ring; -EINTR when the
- * caller is killed.
+ * Return: 0, also when it runs already; -EBUSY with orphans out; -EOWNERDEAD when the owner is
+ * being killed; -ENXIO without an engine; the errnos of vinf_ring_map(); -ENOMEM; -EINVAL when the
+ * engine refuses the ring; -EINTR when the caller is killed.
  */
 int vinf_queue_start(struct vinf_queue *q)
 {
@@ -97,13 +106,25 @@ int vinf_queue_start(struct vinf_queue *q)
 	ret = vinf_io_pool_init(q, q->num);
 	if (ret)
 		goto err_unlock;
+	/* Nothing is out, so nobody uses the old one. */
+	vinf_blkcg_put(q->blkcg);
+	q->blkcg = vinf_blkcg_get();
 	q->vq.num = q->num;
 	q->vq.features = dev->acked;
 	q->vq.limits = &dev->limits;
 	q->vq.depth = 0;
-	WRITE_ONCE(q->vq.quiesce, 0);
-	WRITE_ONCE(q->dead, false);
+	WRITE_ONCE(q->vq.quiesce, 1);
 	q->unmapped = false;
+	WRITE_ONCE(q->dead, false);
+	/* Pairs with vinf_mark_dead(): it sets @dead after this, or we see @dying. */
+	smp_mb();
+	if (READ_ONCE(dev->dying)) {
+		WRITE_ONCE(q->dead, true);
+		ret = -EOWNERDEAD;
+		goto err_unlock;
+	}
+	/* An instance that still saw @dead must not take what comes back from here on. */
+	flush_work(&q->orphan_work);
 	vinf_iotlb_attach(q);
 	ret = vinf_ring_map(q);
 	if (ret)
@@ -116,7 +137,6 @@ int vinf_queue_start(struct vinf_queue *q)
 	q->running = true;
 	mutex_unlock(&q->lock);
 	trace_vinf_queue_start(q);
-	vinf_queue_wake(q);
 	return 0;
 
 err_engine:
@@ -165,6 +185,10 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	bool more = false;
 
 	set_bit(VINF_Q_BUSY, &q->flags);
+	/*
+	 * Pairs with the barrier in vinf_quiesce(): it sees us busy, or we see that we are to rest.
+	 */
+	smp_mb__after_atomic();
 	/* Failing means that the owner is being killed. */
 	if (!mutex_lock_killable(&q->lock)) {
 		if (q->running && !READ_ONCE(q->dead)) {
@@ -181,10 +205,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 		mutex_unlock(&q->lock);
 	}
 	clear_bit(VINF_Q_BUSY, &q->flags);
-	/*
-	 * Pairs with the barrier in vinf_drain(): it sees the queue at rest, or we see that it
-	 * waits.
-	 */
+	/* Pairs with the same barrier: a drain sees the queue at rest, or we see that it waits. */
 	smp_mb__after_atomic();
 	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead))
 		wake_up_all(&q->dev->idle_wait);
@@ -285,13 +306,16 @@ void vinf_vq_broken(struct vinf_vq *vq, int err, const char *what)
 	if (vq->broken)
 		return;
 	vq->broken = 1;
+	/* The owner is being killed, which fails every access to its memory: nothing to report. */
+	if (fatal_signal_pending(current))
+		return;
 	WRITE_ONCE(q->error, err);
 	atomic64_inc(&q->broken);
 	trace_vinf_queue_broken(q, err);
 	if (!xchg(&dev->told, true))
-		dev_warn(&dev->device,
-			 "queue %u is broken: %s (%d); the guest must reset the device\n",
-			 vq->index, what, err);
+		dev_warn_ratelimited(&dev->device,
+				     "queue %u is broken: %s (%d); the guest must reset the device\n",
+				     vq->index, what, err);
 	atomic_set(&dev->needs_reset, 1);
 	if (q->err)
 		eventfd_signal(q->err);

@@ -40,17 +40,6 @@ static int vinf_charge(struct mm_struct *mm, unsigned int nr)
 	return 0;
 }
 
-static void vinf_area_unmap(struct vinf_queue *q, struct vinf_area_map *m, bool dirty)
-{
-	if (!m->nr)
-		return;
-	vunmap(m->vaddr);
-	unpin_user_pages_dirty_lock(m->pages, m->nr, dirty);
-	atomic64_sub(m->nr, &q->ring_mm->pinned_vm);
-	kvfree(m->pages);
-	memset(m, 0, sizeof(*m));
-}
-
 /*
  * Pin the pages of an area.  The IOTLB may cut it into pieces anywhere that keeps a page a page.
  *
@@ -114,7 +103,8 @@ err:
 	return ret;
 }
 
-static int vinf_area_map(struct vinf_queue *q, enum vinf_area area, struct vinf_area_map *m)
+/* The pages of an area, not mapped or charged yet. */
+static int vinf_area_get(struct vinf_queue *q, enum vinf_area area, struct vinf_area_map *m)
 {
 	unsigned int max = vinf_area_len(q, area) / PAGE_SIZE + 2;
 	unsigned int offset = 0;
@@ -124,56 +114,100 @@ static int vinf_area_map(struct vinf_queue *q, enum vinf_area area, struct vinf_
 	if (!m->pages)
 		return -ENOMEM;
 	nr = vinf_area_pin(q, area, m->pages, max, &offset);
-	if (nr < 0)
-		goto err_pages;
-	if (vinf_charge(q->ring_mm, nr)) {
-		unpin_user_pages(m->pages, nr);
-		nr = -ENOMEM;
-		goto err_pages;
+	if (nr < 0) {
+		kvfree(m->pages);
+		m->pages = NULL;
+		return nr;
 	}
 	m->nr = nr;
-	m->vaddr = vmap(m->pages, nr, VM_MAP, PAGE_KERNEL);
-	if (!m->vaddr) {
-		vinf_area_unmap(q, m, false);
-		return -ENOMEM;
-	}
-	m->kva = m->vaddr + offset;
+	m->offset = offset;
 	return 0;
-
-err_pages:
-	kvfree(m->pages);
-	m->pages = NULL;
-	return nr;
 }
 
-static void vinf_ring_publish(struct vinf_queue *q)
+static void vinf_area_put(struct vinf_area_map *m, bool dirty)
 {
-	q->vq.rings.desc = q->area[VINF_AREA_DESC].kva;
-	q->vq.rings.driver = q->area[VINF_AREA_DRIVER].kva;
-	q->vq.rings.device = q->area[VINF_AREA_DEVICE].kva;
-	q->vq.rings_gen++;
+	if (!m->nr)
+		return;
+	unpin_user_pages_dirty_lock(m->pages, m->nr, dirty);
+	kvfree(m->pages);
+	memset(m, 0, sizeof(*m));
 }
 
-static void vinf_areas_unmap(struct vinf_queue *q, struct vinf_area_map *area)
+static void vinf_areas_put(struct vinf_area_map *area)
 {
 	int i;
 
 	for (i = 0; i < VINF_NR_AREAS; i++)
-		vinf_area_unmap(q, &area[i], i == VINF_AREA_DEVICE);
+		vinf_area_put(&area[i], false);
 }
 
-static int vinf_areas_map(struct vinf_queue *q, struct vinf_area_map *area)
+static int vinf_areas_get(struct vinf_queue *q, struct vinf_area_map *area)
 {
 	int i, ret;
 
 	for (i = 0; i < VINF_NR_AREAS; i++) {
-		ret = vinf_area_map(q, i, &area[i]);
+		ret = vinf_area_get(q, i, &area[i]);
 		if (ret) {
-			vinf_areas_unmap(q, area);
+			vinf_areas_put(area);
 			return ret;
 		}
 	}
 	return 0;
+}
+
+static unsigned int vinf_areas_pages(const struct vinf_area_map *area)
+{
+	unsigned int n = 0;
+	int i;
+
+	for (i = 0; i < VINF_NR_AREAS; i++)
+		n += area[i].nr;
+	return n;
+}
+
+static void vinf_areas_vunmap(struct vinf_area_map *area)
+{
+	int i;
+
+	for (i = 0; i < VINF_NR_AREAS; i++) {
+		vunmap(area[i].vaddr);
+		area[i].vaddr = NULL;
+	}
+}
+
+static int vinf_areas_vmap(struct vinf_area_map *area)
+{
+	int i;
+
+	for (i = 0; i < VINF_NR_AREAS; i++) {
+		area[i].vaddr = vmap(area[i].pages, area[i].nr, VM_MAP, PAGE_KERNEL);
+		if (!area[i].vaddr) {
+			vinf_areas_vunmap(area);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static void vinf_ring_publish(struct vinf_queue *q)
+{
+	struct vinf_area_map *area = q->area;
+
+	q->vq.rings.desc = area[VINF_AREA_DESC].vaddr + area[VINF_AREA_DESC].offset;
+	q->vq.rings.driver = area[VINF_AREA_DRIVER].vaddr + area[VINF_AREA_DRIVER].offset;
+	q->vq.rings.device = area[VINF_AREA_DEVICE].vaddr + area[VINF_AREA_DEVICE].offset;
+	q->vq.rings_gen++;
+}
+
+/* Let go of mapped and charged areas. */
+static void vinf_areas_drop(struct vinf_queue *q, struct vinf_area_map *area)
+{
+	int i;
+
+	vinf_areas_vunmap(area);
+	atomic64_sub(vinf_areas_pages(area), &q->ring_mm->pinned_vm);
+	for (i = 0; i < VINF_NR_AREAS; i++)
+		vinf_area_put(&area[i], i == VINF_AREA_DEVICE);
 }
 
 /**
@@ -189,19 +223,29 @@ static int vinf_areas_map(struct vinf_queue *q, struct vinf_area_map *area)
  */
 int vinf_ring_map(struct vinf_queue *q)
 {
+	struct mm_struct *mm = current->mm;
 	int ret;
 
 	lockdep_assert_held(&q->lock);
-	q->ring_mm = current->mm;
-	mmgrab(q->ring_mm);
-	ret = vinf_areas_map(q, q->area);
-	if (ret) {
-		mmdrop(q->ring_mm);
-		q->ring_mm = NULL;
+	ret = vinf_areas_get(q, q->area);
+	if (ret)
 		return ret;
-	}
+	ret = vinf_charge(mm, vinf_areas_pages(q->area));
+	if (ret)
+		goto err_put;
+	ret = vinf_areas_vmap(q->area);
+	if (ret)
+		goto err_charge;
+	q->ring_mm = mm;
+	mmgrab(mm);
 	vinf_ring_publish(q);
 	return 0;
+
+err_charge:
+	atomic64_sub(vinf_areas_pages(q->area), &mm->pinned_vm);
+err_put:
+	vinf_areas_put(q->area);
+	return ret;
 }
 
 /**
@@ -215,9 +259,20 @@ void vinf_ring_unmap(struct vinf_queue *q)
 	if (!q->ring_mm)
 		return;
 	memset(&q->vq.rings, 0, sizeof(q->vq.rings));
-	vinf_areas_unmap(q, q->area);
+	vinf_areas_drop(q, q->area);
 	mmdrop(q->ring_mm);
 	q->ring_mm = NULL;
+}
+
+static bool vinf_areas_same(const struct vinf_area_map *a, const struct vinf_area_map *b)
+{
+	int i;
+
+	for (i = 0; i < VINF_NR_AREAS; i++)
+		if (a[i].nr != b[i].nr || a[i].offset != b[i].offset ||
+		    memcmp(a[i].pages, b[i].pages, a[i].nr * sizeof(*a[i].pages)))
+			return false;
+	return true;
 }
 
 /**
@@ -229,29 +284,29 @@ void vinf_ring_unmap(struct vinf_queue *q)
  *
  * Context: process, in the owner's memory, q->lock held.
  *
- * Return: as vinf_ring_map().
+ * Return: as vinf_ring_map(); RLIMIT_MEMLOCK is not looked at again for the same rings.
  */
 int vinf_ring_remap(struct vinf_queue *q)
 {
 	struct vinf_area_map area[VINF_NR_AREAS] = {};
-	bool same = true;
-	int i, ret;
+	int ret;
 
 	lockdep_assert_held(&q->lock);
-	ret = vinf_areas_map(q, area);
+	ret = vinf_areas_get(q, area);
 	if (ret)
 		return ret;
-	for (i = 0; i < VINF_NR_AREAS; i++)
-		same &= area[i].nr == q->area[i].nr &&
-			offset_in_page(area[i].kva) == offset_in_page(q->area[i].kva) &&
-			!memcmp(area[i].pages, q->area[i].pages,
-				area[i].nr * sizeof(*area[i].pages));
-	if (same) {
-		vinf_areas_unmap(q, area);
+	if (vinf_areas_same(area, q->area)) {
+		vinf_areas_put(area);
 		return 0;
 	}
+	ret = vinf_areas_vmap(area);
+	if (ret) {
+		vinf_areas_put(area);
+		return ret;
+	}
 	trace_vinf_ring_moved(q);
-	vinf_areas_unmap(q, q->area);
+	atomic64_add(vinf_areas_pages(area), &q->ring_mm->pinned_vm);
+	vinf_areas_drop(q, q->area);
 	memcpy(q->area, area, sizeof(area));
 	vinf_ring_publish(q);
 	return 0;

@@ -75,6 +75,68 @@ static void vinf_quiesce(struct vinf_dev *dev, const struct vinf_queue *only, bo
 	smp_mb();
 }
 
+/* The timeout may be set while somebody waits: without one there is no other way out of a drain. */
+static int vinf_wait_at_rest(struct vinf_dev *dev, const struct vinf_queue *only)
+{
+	const unsigned long start = jiffies;
+	bool rest;
+	long left;
+	u32 ms;
+
+	do {
+		ms = READ_ONCE(dev->drain_timeout_ms);
+		left = ms ? (long)(start + msecs_to_jiffies(ms) - jiffies) : MAX_SCHEDULE_TIMEOUT;
+		left = wait_event_killable_timeout(dev->idle_wait,
+						   (rest = vinf_at_rest(dev, only)) ||
+						   READ_ONCE(dev->dying) ||
+						   READ_ONCE(dev->drain_timeout_ms) != ms,
+						   max(left, 0L));
+		if (READ_ONCE(dev->dying))
+			return -EOWNERDEAD;
+		if (left < 0)
+			return -EINTR;
+		if (rest)
+			return 0;
+	} while (left);
+	return -ETIMEDOUT;
+}
+
+/*
+ * Stop queues that were seen at rest: all of them or none.  Their locks are free, or about to be:
+ * the worker is not in a turn, and the turns to come take nothing.
+ *
+ * Return: false when one had begun a turn before it saw @quiesce, and is not at rest after all.
+ */
+static bool vinf_stop_at_rest(struct vinf_dev *dev, const struct vinf_queue *only)
+{
+	bool rest = true;
+	int i;
+
+	/*
+	 * With the lock held once, @quiesce is seen by every turn to come: what is at rest stays
+	 * so.
+	 */
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (!vinf_concerns(q, only))
+			continue;
+		mutex_lock(&q->lock);
+		rest &= !q->vq.depth;
+		mutex_unlock(&q->lock);
+	}
+	for (i = 0; rest && i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		if (!vinf_concerns(q, only))
+			continue;
+		mutex_lock(&q->lock);
+		vinf_queue_stop(q);
+		mutex_unlock(&q->lock);
+	}
+	return rest;
+}
+
 /*
  * Take nothing new, wait until everything taken is published, stop the queues.  On failure they run
  * on as before.
@@ -84,68 +146,39 @@ static void vinf_quiesce(struct vinf_dev *dev, const struct vinf_queue *only, bo
  */
 static int vinf_drain(struct vinf_dev *dev, struct vinf_queue *only)
 {
-	u32 ms = READ_ONCE(dev->drain_timeout_ms);
-	long left = ms ? msecs_to_jiffies(ms) : MAX_SCHEDULE_TIMEOUT;
-	int i, ret;
+	int ret;
 
 	lockdep_assert_held(&dev->lock);
 	vinf_quiesce(dev, only, true);
-	left = wait_event_killable_timeout(dev->idle_wait,
-					   vinf_at_rest(dev, only) || READ_ONCE(dev->dying), left);
-	if (READ_ONCE(dev->dying))
-		ret = -EOWNERDEAD;
-	else if (left <= 0)
-		ret = left ? -EINTR : -ETIMEDOUT;
-	else
-		ret = 0;
+	do {
+		ret = vinf_wait_at_rest(dev, only);
+	} while (!ret && !vinf_stop_at_rest(dev, only));
 	trace_vinf_drain(dev, ret);
 	if (ret)
-		goto err;
-
-	for (i = 0; i < dev->nr_queues; i++) {
-		struct vinf_queue *q = &dev->queue[i];
-
-		if (!vinf_concerns(q, only))
-			continue;
-		if (mutex_lock_killable(&q->lock)) {
-			ret = -EINTR;
-			goto err;
-		}
-		/*
-		 * At rest and quiesced: nothing was taken since, because a turn looks at @quiesce
-		 * under the lock.
-		 */
-		WARN_ON_ONCE(q->vq.depth);
-		vinf_queue_stop(q);
-		mutex_unlock(&q->lock);
-	}
-	return 0;
-
-err:
-	vinf_quiesce(dev, only, false);
+		vinf_quiesce(dev, only, false);
 	return ret;
 }
 
 /* ---- starting ---- */
 
-/* Start what is configured; nothing runs when it fails. */
+/*
+ * Start what is configured; nothing runs when it fails.  No queue is served before all of them are
+ * started: a guest that got answers from a device that then refused DRIVER_OK would be surprised.
+ */
 static int vinf_start_queues(struct vinf_dev *dev)
 {
 	int i, ret = 0;
 
-	for (i = 0; i < dev->nr_queues; i++) {
+	for (i = 0; i < dev->nr_queues && !ret; i++) {
 		struct vinf_queue *q = &dev->queue[i];
 
-		if (!q->ready || !q->addr_set)
-			continue;
-		ret = vinf_queue_start(q);
-		if (ret)
-			break;
+		if (q->ready && q->addr_set)
+			ret = vinf_queue_start(q);
 	}
-	/* What was taken from the queues that did start is done properly. */
-	if (ret && vinf_drain(dev, NULL))
-		dev_dbg(&dev->device, "start failed with %d, and the queues did not come to rest\n",
-			ret);
+	if (ret)
+		vinf_stop_at_rest(dev, NULL);
+	else
+		vinf_quiesce(dev, NULL, false);
 	return ret;
 }
 
@@ -168,10 +201,13 @@ int vinf_queue_enable(struct vinf_queue *q, bool on)
 
 	lockdep_assert_held(&dev->lock);
 	if ((dev->status & VIRTIO_CONFIG_S_DRIVER_OK) && !dev->suspended && q->addr_set) {
-		if (on)
+		if (on) {
 			ret = vinf_queue_start(q);
-		else if (q->running)
+			if (!ret)
+				vinf_quiesce(dev, q, false);
+		} else if (q->running) {
 			ret = vinf_drain(dev, q);
+		}
 	}
 	if (!ret)
 		q->ready = on;
@@ -320,6 +356,38 @@ int vinf_resume(struct vinf_dev *dev)
 /* ---- ownership ---- */
 
 /**
+ * vinf_config_call - who is told of changes of config space and status
+ * @dev: device
+ * @ctx: eventfd, or NULL for nobody
+ *
+ * Context: process.
+ */
+void vinf_config_call(struct vinf_dev *dev, struct eventfd_ctx *ctx)
+{
+	spin_lock_irq(&dev->config_lock);
+	swap(ctx, dev->config_call);
+	spin_unlock_irq(&dev->config_lock);
+	if (ctx)
+		eventfd_ctx_put(ctx);
+}
+
+static void vinf_set_owner(struct vinf_dev *dev, struct mm_struct *mm, struct pid *pid)
+{
+	struct mm_struct *old_mm = dev->mm;
+	struct pid *old_pid;
+
+	spin_lock_irq(&dev->config_lock);
+	old_pid = dev->pid;
+	dev->pid = pid;
+	spin_unlock_irq(&dev->config_lock);
+	put_pid(old_pid);
+	dev->mm = mm;
+	WRITE_ONCE(dev->owned, mm);
+	if (old_mm)
+		mmdrop(old_mm);
+}
+
+/**
  * vinf_claim - may this file change the state of the device?
  * @dev: device
  * @vf: file
@@ -345,8 +413,9 @@ int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf)
 	}
 	if (dev->claim != vf) {
 		vinf_forget(dev);
+		vinf_config_call(dev, NULL);
 		dev->backend_acked = 0;
-		dev->claim = vf;
+		WRITE_ONCE(dev->claim, vf);
 	}
 	return 0;
 }
@@ -369,27 +438,6 @@ static void vinf_unbind(struct vinf_queue *q)
 	q->err = NULL;
 }
 
-static void vinf_set_owner(struct vinf_dev *dev, struct mm_struct *mm, struct pid *pid)
-{
-	struct eventfd_ctx *config_call = NULL;
-	struct mm_struct *old_mm = dev->mm;
-	struct pid *old_pid;
-
-	spin_lock_irq(&dev->config_lock);
-	old_pid = dev->pid;
-	dev->pid = pid;
-	if (!mm)
-		swap(config_call, dev->config_call);
-	spin_unlock_irq(&dev->config_lock);
-	put_pid(old_pid);
-	if (config_call)
-		eventfd_ctx_put(config_call);
-	dev->mm = mm;
-	WRITE_ONCE(dev->owned, mm);
-	if (old_mm)
-		mmdrop(old_mm);
-}
-
 /**
  * vinf_own - VHOST_SET_OWNER
  * @dev: device
@@ -404,6 +452,7 @@ static void vinf_set_owner(struct vinf_dev *dev, struct mm_struct *mm, struct pi
 int vinf_own(struct vinf_dev *dev, struct vinf_file *vf)
 {
 	struct vinf_worker *w[VINF_MAX_QUEUES] = {};
+	unsigned long deadline;
 	int i, ret;
 
 	lockdep_assert_held(&dev->lock);
@@ -426,8 +475,9 @@ int vinf_own(struct vinf_dev *dev, struct vinf_file *vf)
 err:
 	while (i--)
 		w[i] = vinf_worker_retire(&dev->queue[i]);
+	deadline = jiffies + VINF_RELEASE_WAIT;
 	for (i = 0; i < dev->nr_queues; i++)
-		vinf_worker_wait(w[i], VINF_RELEASE_WAIT);
+		vinf_worker_wait(w[i], deadline);
 	vinf_set_owner(dev, NULL, NULL);
 	return ret;
 }
@@ -438,6 +488,8 @@ static void vinf_mark_dead(struct vinf_dev *dev)
 	int i;
 
 	WRITE_ONCE(dev->dying, true);
+	/* Pairs with vinf_queue_start(). */
+	smp_mb();
 	for (i = 0; i < dev->nr_queues; i++)
 		WRITE_ONCE(dev->queue[i].dead, true);
 	wake_up_all(&dev->idle_wait);
@@ -483,6 +535,7 @@ static bool vinf_reap_queues(struct vinf_dev *dev)
 static bool vinf_reap(struct vinf_dev *dev)
 {
 	struct vinf_worker *w[VINF_MAX_QUEUES];
+	unsigned long deadline;
 	int i;
 
 	if (!mutex_trylock(&dev->lock))
@@ -500,6 +553,8 @@ static bool vinf_reap(struct vinf_dev *dev)
 
 		w[i] = vinf_worker_retire(q);
 		vinf_unbind(q);
+		/* Whatever a start made of it that the death overtook. */
+		WRITE_ONCE(q->dead, true);
 		vinf_io_cancel(q);
 		/*
 		 * Pairs with the barrier in vinf_queue_done(): it sees @dead, or its request is on
@@ -509,17 +564,20 @@ static bool vinf_reap(struct vinf_dev *dev)
 		queue_work(vinf_wq, &q->orphan_work);
 	}
 	vinf_set_owner(dev, NULL, NULL);
+	vinf_config_call(dev, NULL);
 	vinf_forget(dev);
 	dev->backend_acked = 0;
-	dev->claim = NULL;
+	WRITE_ONCE(dev->claim, NULL);
 	vinf_iotlb_clear(dev);
+	vinf_bounce_destroy(&dev->bounce);
 	trace_vinf_disown(dev, vinf_dev_orphans(dev));
 	WRITE_ONCE(dev->dying, false);
 	wake_up_all(&dev->idle_wait);
 	mutex_unlock(&dev->lock);
 
+	deadline = jiffies + VINF_RELEASE_WAIT;
 	for (i = 0; i < dev->nr_queues; i++)
-		vinf_worker_wait(w[i], VINF_RELEASE_WAIT);
+		vinf_worker_wait(w[i], deadline);
 	return true;
 }
 
@@ -554,15 +612,24 @@ static bool vinf_workers_out(struct vinf_dev *dev)
 void vinf_release(struct vinf_dev *dev, struct vinf_file *vf)
 {
 	const struct vinf_engine_ops *engine = NULL;
-	bool owner;
+	bool owner = false;
 
+	/*
+	 * Whoever is not in charge does not wait for who is; and this file cannot come to be any
+	 * more.
+	 */
+	if (READ_ONCE(dev->claim) != vf)
+		goto closed;
 	mutex_lock(&dev->lock);
 	owner = dev->owned && dev->claim == vf;
 	if (owner) {
 		vinf_mark_dead(dev);
+		/* @vf is about to be freed, and somebody else's may come to lie there. */
+		WRITE_ONCE(dev->claim, NULL);
 	} else if (dev->claim == vf) {
 		vinf_forget(dev);
-		dev->claim = NULL;
+		vinf_config_call(dev, NULL);
+		WRITE_ONCE(dev->claim, NULL);
 	}
 	mutex_unlock(&dev->lock);
 
@@ -572,9 +639,10 @@ void vinf_release(struct vinf_dev *dev, struct vinf_file *vf)
 			mod_delayed_work(vinf_wq, &dev->reap_work, 0);
 	}
 
-	mutex_lock(&dev->lock);
+closed:
+	mutex_lock(&dev->open_lock);
 	if (!--dev->opens)
 		swap(engine, dev->engine);
-	mutex_unlock(&dev->lock);
+	mutex_unlock(&dev->open_lock);
 	vinf_engine_put(engine);
 }

@@ -5,14 +5,15 @@
  * Lock order, outermost first:
  *
  *   configfs item mutex (vinf_conf.lock)
- *     vinf_devs_lock              the list of devices and the registered engine
- *       vinf_dev.lock             control: ioctls, IOTLB messages, start and stop
- *         vinf_queue.lock         one turn of a queue: fetch, stage, publish, commit; the rings'
- *         mappings
- *           mmap_lock             page faults and pins of the worker
- *             vinf_queue.wake_lock   irq-safe: who may be woken
- *             vinf_queue.retry_lock  irq-safe
- *             vinf_bounce.lock       irq-safe
+ *     vinf_dev.open_lock            opening and closing the node
+ *       vinf_engine_lock            the registered engine
+ *     vinf_dev.lock                 control: ioctls, IOTLB messages, start and stop
+ *       vinf_queue.lock             one turn of a queue: fetch, publish; the rings' mappings
+ *         mmap_lock                 page faults and pins of the worker
+ *           vinf_queue.wake_lock    irq-safe: who may be woken
+ *           vinf_queue.retry_lock   irq-safe
+ *           vinf_bounce.lock        irq-safe
+ *           vinf_dev.config_lock    irq-safe
  *
  * vinf_dev.lock and vinf_queue.lock are only ever waited for killably, but by the reaper: a worker
  * may sleep under vinf_queue.lock in a page fault that userspace has to answer.
@@ -279,7 +280,7 @@ struct vinf_worker;
 
 int vinf_worker_create(struct vinf_queue *q);
 struct vinf_worker *vinf_worker_retire(struct vinf_queue *q);
-void vinf_worker_wait(struct vinf_worker *w, unsigned long jiffies);
+void vinf_worker_wait(struct vinf_worker *w, unsigned long deadline);
 void vinf_queue_wake(struct vinf_queue *q);
 void vinf_queue_done(struct vinf_queue *q, struct vinf_io *io);
 
@@ -319,7 +320,7 @@ struct vinf_queue {
 	struct vinf_map *map;		/* Q: picture of the IOTLB, holds a reference */
 	unsigned int map_hit;		/* Q: entry of the last hit */
 	struct vinf_io *pool;		/* S */
-	struct cgroup_subsys_state *blkcg;	/* S: of the owner, for what does not come from it */
+	struct cgroup_subsys_state *blkcg; /* S: of the owner, for what does not come from it */
 	u32 pool_num;			/* S */
 	struct page **pages;		/* S: scratch of pins, VINF_SCRATCH_PAGES of them */
 
@@ -382,7 +383,6 @@ struct vinf_params {
 struct vinf_dev {
 	struct device device;
 	struct cdev cdev;
-	struct list_head link;		/* vinf_devs_lock */
 	char name[VINF_NAME_LEN];	/* I */
 	struct vinf_backing backing;	/* E */
 	struct vinf_limits limits;	/* E but capacity */

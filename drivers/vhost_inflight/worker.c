@@ -48,6 +48,9 @@ static void vinf_worker_reap(struct work_struct *work)
 	struct vinf_worker *w = container_of(work, struct vinf_worker, reap);
 	struct vinf_dev *dev = w->q->dev;
 
+	/* Whoever told it to leave may still be about to wake it, see vinf_worker_retire(). */
+	spin_lock_irq(&w->q->wake_lock);
+	spin_unlock_irq(&w->q->wake_lock);
 	/* Short: the thread is past its last turn. */
 	vhost_task_stop(w->task);
 	complete_all(&w->gone);
@@ -158,10 +161,7 @@ struct vinf_worker *vinf_worker_retire(struct vinf_queue *q)
 	if (w) {
 		kref_get(&w->ref);
 		WRITE_ONCE(w->leave, true);
-		/*
-		 * The task is there: it goes with the reap work, which only runs once @leave was
-		 * seen or it was killed.
-		 */
+		/* The task is there: vinf_worker_reap() takes the lock before it frees it. */
 		vhost_task_wake(w->task);
 	}
 	spin_unlock_irq(&q->wake_lock);
@@ -171,15 +171,15 @@ struct vinf_worker *vinf_worker_retire(struct vinf_queue *q)
 /**
  * vinf_worker_wait - wait for a retired worker to be gone
  * @w: from vinf_worker_retire(), may be NULL
- * @jiffies: bound; what is left of the worker then goes on by itself
+ * @deadline: in jiffies; what is left of the worker then goes on by itself
  *
  * Context: process, no lock that the worker takes.
  */
-void vinf_worker_wait(struct vinf_worker *w, unsigned long jiffies)
+void vinf_worker_wait(struct vinf_worker *w, unsigned long deadline)
 {
 	if (!w)
 		return;
-	wait_for_completion_timeout(&w->gone, jiffies);
+	wait_for_completion_timeout(&w->gone, max((long)(deadline - jiffies), 0L));
 	kref_put(&w->ref, vinf_worker_free);
 }
 

@@ -26,6 +26,7 @@
  *  - EFAULT: the argument is not readable or not writable memory.
  *  - EINVAL: @size is smaller than the first version of the struct, or a reserved field is not
  *    zero.
+ *  - E2BIG: @size is larger than a page.
  *  - ENOBUFS: there is no queue with this index (the errno of vhost's own vring ioctls).
  *  - ENOTTY: this kernel does not know the ioctl.
  */
