@@ -180,7 +180,7 @@ static void vblk_publish(struct vblk_queue *q, struct vinf_vq *vq)
 {
 	if (!q->nr_done)
 		return;
-	if (!vq->broken) {
+	if (!vq->gone) {
 		virtq_publish(&q->ring, q->done, q->nr_done);
 		trace_vblk_publish(vq, q->nr_done);
 		vq->stat[VINF_STAT_BATCHES]++;
@@ -192,7 +192,7 @@ static void vblk_publish(struct vblk_queue *q, struct vinf_vq *vq)
 /* At most one notification for all that was published since the last one. */
 static void vblk_notify(struct vblk_queue *q, struct vinf_vq *vq)
 {
-	if (!q->published || vq->broken)
+	if (!q->published || vq->gone)
 		return;
 	q->published = false;
 	if (virtq_need_call(&q->ring))
@@ -201,7 +201,7 @@ static void vblk_notify(struct vblk_queue *q, struct vinf_vq *vq)
 		vq->stat[VINF_STAT_CALLS_SUPPRESSED]++;
 }
 
-/* A buffer that is not given back: the ring is broken, or nobody is left to take it. */
+/* Not out any more; given back by the caller, or not at all when nobody is left to take it. */
 static void vblk_drop(struct vinf_vq *vq, struct vinf_req *req)
 {
 	req->busy = 0;
@@ -233,7 +233,7 @@ static void vblk_count(struct vinf_vq *vq, const struct vinf_req *req, u8 status
 /* A request has its answer: the status byte now, the used entry with the batch. */
 static void vblk_complete(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req *req, u8 status)
 {
-	if (vq->broken) {
+	if (vq->gone) {
 		vblk_drop(vq, req);
 		return;
 	}

@@ -444,14 +444,17 @@ static long vinf_get_queue(struct vinf_cmd *c)
 	struct vhost_inflight_queue_info *info = &c->arg.queue_info;
 	struct vhost_inflight_queue_info __user *user = c->user;
 	struct vinf_queue *q;
+	u32 want, reserved;
 	const u64 *stat;
 	u16 index;
-	u32 want;
 
-	if (get_user(want, &user->size) || get_user(index, &user->index))
+	if (get_user(want, &user->size) || get_user(index, &user->index) ||
+	    get_user(reserved, &user->reserved))
 		return -EFAULT;
 	if (want > PAGE_SIZE)
 		return -E2BIG;
+	if (reserved)
+		return -EINVAL;
 	if (index >= c->dev->nr_queues)
 		return -ENOBUFS;
 	q = &c->dev->queue[array_index_nospec(index, c->dev->nr_queues)];

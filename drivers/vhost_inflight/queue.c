@@ -72,6 +72,7 @@ void vinf_queue_forget(struct vinf_queue *q)
 	memset(&q->vq.pos, 0, sizeof(q->vq.pos));
 	WRITE_ONCE(q->error, 0);
 	q->vq.broken = 0;
+	q->vq.gone = 0;
 	q->vq.depth = 0;
 	q->unmapped = false;
 }
@@ -194,9 +195,11 @@ bool vinf_queue_turn(struct vinf_queue *q)
 		if (q->running && !READ_ONCE(q->dead)) {
 			struct blk_plug plug;
 
-			if (q->unmapped && !q->vq.broken)
+			if (q->unmapped) {
+				q->vq.gone = 1;
 				vinf_vq_broken(&q->vq, -EFAULT,
 					       "its rings are not mapped any more");
+			}
 			blk_start_plug(&plug);
 			vinf_io_retry(q);
 			more = q->engine->process(&q->vq);
@@ -291,8 +294,8 @@ void vinf_vq_call(struct vinf_vq *vq)
  * @err: -errno that says how
  * @what: the same for people, completes "queue N is broken: "
  *
- * The queue is not served any more and the device wants a reset (virtio 1.4, 2.1.2).  What is out
- * comes back to the done list as ever.  Told once in the log for each owner: a guest may break its
+ * Nothing more is taken from the queue, and the device wants a reset (virtio 1.4, 2.1.2).  What was
+ * taken before is returned as ever.  Told once in the log for each owner: a guest may break its
  * device as often as it likes.
  *
  * Context: inside &vinf_engine_ops.process.
@@ -307,8 +310,10 @@ void vinf_vq_broken(struct vinf_vq *vq, int err, const char *what)
 		return;
 	vq->broken = 1;
 	/* The owner is being killed, which fails every access to its memory: nothing to report. */
-	if (fatal_signal_pending(current))
+	if (fatal_signal_pending(current)) {
+		vq->gone = 1;
 		return;
+	}
 	WRITE_ONCE(q->error, err);
 	atomic64_inc(&q->broken);
 	trace_vinf_queue_broken(q, err);

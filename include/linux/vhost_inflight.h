@@ -169,7 +169,9 @@ enum vinf_stat {
  * @depth: requests taken and not returned; the engine's
  * @depth_max: largest @depth
  * @quiesce: take nothing new; set by the holder, READ_ONCE()
- * @broken: set by vinf_vq_broken(): the rings are not touched any more, what comes back is dropped
+ * @broken: set by vinf_vq_broken(): nothing more is taken, what was taken is returned as ever
+ * @gone: the rings are not touched any more, what comes back is dropped
+ * @reserved: 0
  * @priv: the engine's own, from start to stop
  * @done: requests that came back, newest first; any context adds, the engine takes all
  * @stat: counters, written by the engine only, READ_ONCE() elsewhere
@@ -191,7 +193,8 @@ struct vinf_vq {
 	u32 depth_max;
 	u8 quiesce;
 	u8 broken;
-	u8 reserved[2];
+	u8 gone;
+	u8 reserved;
 	void *priv;
 	struct llist_head done;
 	u64 stat[VINF_NR_STATS];

@@ -118,6 +118,7 @@ enum vhost_inflight_queue_state {
  * @depth_max: largest @depth since the device was made
  * @avail_idx: next avail index; packed: bit 15 is the wrap counter
  * @used_idx: next used index; packed: bit 15 is the wrap counter
+ * @reserved: 0
  * @requests: requests returned to the driver, of any type and status
  * @reads: IN requests among them
  * @writes: OUT requests among them
