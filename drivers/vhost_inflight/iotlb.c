@@ -235,7 +235,7 @@ static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg 
 	u64 last;
 	int ret;
 
-	if (!msg->size || msg->perm < VHOST_ACCESS_RO || msg->perm > VHOST_ACCESS_RW)
+	if (msg->perm < VHOST_ACCESS_RO || msg->perm > VHOST_ACCESS_RW)
 		return -EINVAL;
 	if (check_add_overflow(msg->iova, msg->size - 1, &last))
 		return -EINVAL;
@@ -257,8 +257,6 @@ static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_
 {
 	u64 last;
 
-	if (!msg->size)
-		return 0;
 	if (check_add_overflow(msg->iova, msg->size - 1, &last))
 		return -EINVAL;
 	vhost_iotlb_del_range(dev->iotlb.tree, msg->iova, last);
@@ -273,7 +271,7 @@ static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_
  *
  * Context: process, in the owner's memory, vinf_dev.lock held.
  *
- * Return: 0; -EINVAL for an unknown type, size 0, a permission that is none, or a range that wraps;
+ * Return: 0; -EINVAL for an unknown type, a permission that is none, or a range that wraps;
  * -EEXIST for a range that is mapped already; -EFAULT for memory that cannot be the caller's;
  * -ENOSPC for more than VINF_MAX_MAPS ranges; -ENOMEM; -EINTR when the caller is killed.
  */
@@ -314,7 +312,8 @@ int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
  *
  * Context: process, no lock held: it may fault for as long as userspace likes.
  *
- * Return: 0; -EINVAL for another type of message, or one that is short or cannot be read.
+ * Return: 0; -EINVAL for another type of message, one that is short or cannot be read, and for an
+ * UPDATE or INVALIDATE of size 0.
  */
 int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg)
 {
@@ -336,7 +335,11 @@ int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg)
 	if (iov_iter_count(from) < skip + sizeof(*msg))
 		return -EINVAL;
 	iov_iter_advance(from, skip);
-	return copy_from_iter_full(msg, sizeof(*msg), from) ? 0 : -EINVAL;
+	if (!copy_from_iter_full(msg, sizeof(*msg), from))
+		return -EINVAL;
+	if (!msg->size && (msg->type == VHOST_IOTLB_UPDATE || msg->type == VHOST_IOTLB_INVALIDATE))
+		return -EINVAL;
+	return 0;
 }
 
 int vinf_iotlb_init(struct vinf_dev *dev)
