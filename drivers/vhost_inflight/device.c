@@ -72,8 +72,11 @@ static int vinf_dev_setup(struct vinf_dev *dev, const struct vinf_params *p)
 	ret = vinf_iotlb_init(dev);
 	if (ret)
 		return ret;
-	dev->wq = alloc_workqueue("vhost-blk-%s", WQ_UNBOUND | WQ_MEM_RECLAIM, VINF_MAX_BLOCKED,
-				  dev->name);
+	/*
+	 * Not WQ_MEM_RECLAIM: filesystems flush workqueues that are not, and the kernel warns of
+	 * that.
+	 */
+	dev->wq = alloc_workqueue("vhost-blk-%s", WQ_UNBOUND, VINF_MAX_BLOCKED, dev->name);
 	if (!dev->wq)
 		return -ENOMEM;
 	dev->queue = kvcalloc(p->num_queues, sizeof(*dev->queue), GFP_KERNEL_ACCOUNT);
