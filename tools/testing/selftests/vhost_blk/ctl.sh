@@ -23,7 +23,7 @@ json() {
 	shift
 	"$@" | python3 -c 'import json, sys
 d = json.load(sys.stdin)
-sys.exit(0 if eval(sys.argv[1]) else "%s is false for %s" % (sys.argv[1], d))' "$expr"
+sys.exit(0 if eval("(" + sys.argv[1] + ")") else "%s is false for %s" % (sys.argv[1], d))' "$expr"
 }
 
 # says TEXT COMMAND...: it fails, and in a sentence that has TEXT in it.

@@ -169,7 +169,7 @@ TEST_F(slow, reset_waits_for_bios)
 		EXPECT_EQ(VD_OK, vd_slot_status(self->q, head));
 	}
 	memset(self->p, 0x77, n * 4096);
-	EXPECT_EQ(0, vd_poll_fd(d->config_fd, VD_SLOW_NS / 1000000 + VD_QUIET_MS));
+	EXPECT_EQ(0, vd_poll_fd(d->config_fd, VD_SLOW_MS + VD_QUIET_MS));
 	for (i = 0; i < n * 4096; i++) {
 		ASSERT_EQ(0x77, self->p[i]) TH_LOG("written after the reset");
 	}
@@ -200,6 +200,36 @@ TEST_F(slow, close_with_requests_out)
 	}
 }
 
+/* Exactly those the disk has are orphans, and they are gone when it has answered. */
+TEST_F(slow, orphans_are_counted)
+{
+	struct vhost_inflight_info info;
+	struct vd_rig r = { 0 };
+	struct vd sup;
+	long t0, end;
+
+	ASSERT_EQ(0, vd_rig_make(&r, VD_NULLB_SLOWER, DISK, NULL, &opts));
+	ASSERT_EQ(0, vd_open(&sup, r.name, &opts));
+	t0 = vd_now_ms();
+	ASSERT_EQ(0, submit(r.d.q[0], 8, IOVA + (4 << 20), VD_T_IN));
+	ASSERT_EQ(0, vd_backing_inflight(&r.b, 8));
+	vd_close(&r.d);
+	ASSERT_EQ(0, vd_info(&sup, &info));
+	/* unless this machine was too slow to look in time */
+	if (vd_now_ms() - t0 < VD_SLOWER_MS) {
+		EXPECT_EQ(8, info.orphans);
+		EXPECT_EQ(VHOST_INFLIGHT_STATE_FREE, info.state);
+	}
+	end = vd_now_ms() + VD_WAIT_MS;
+	do {
+		ASSERT_EQ(0, vd_info(&sup, &info));
+	} while (info.orphans && vd_now_ms() < end);
+	EXPECT_EQ(0, info.orphans);
+	EXPECT_LE(VD_SLOWER_MS, vd_now_ms() - t0);
+	vd_close(&sup);
+	EXPECT_EQ(0, vd_rig_free(&r));
+}
+
 /* ---- on a frozen disk ---- */
 
 FIXTURE(frozen) {
@@ -213,6 +243,7 @@ FIXTURE_VARIANT(frozen) {
 };
 
 FIXTURE_VARIANT_ADD(frozen, block) { VD_DM };
+FIXTURE_VARIANT_ADD(frozen, block_waits) { VD_DM_WAIT };
 FIXTURE_VARIANT_ADD(frozen, file) { VD_EXT4_DM };
 
 FIXTURE_SETUP(frozen)
@@ -350,10 +381,11 @@ TEST_F(frozen, close_does_not_wait)
 	EXPECT_GT(5000, vd_now_ms() - t0);
 	ASSERT_EQ(0, vd_open(&sup, self->r.name, &opts));
 	ASSERT_EQ(0, vd_info(&sup, &info));
-	EXPECT_EQ(8, info.orphans);
+	/* what the disk had not been given yet was taken back: all, where it refuses what would wait */
+	EXPECT_GE(variant->kind == VD_DM ? 0 : 8, info.orphans);
 	EXPECT_EQ(VHOST_INFLIGHT_STATE_FREE, info.state);
 	vd_close(&sup);
-	EXPECT_EQ(-EBUSY, vd_attr_set(self->r.name, "enable", "0")) TH_LOG("with orphans out");
+	EXPECT_EQ(info.orphans ? -EBUSY : 0, vd_attr_set(self->r.name, "enable", "0"));
 }
 
 TEST_HARNESS_MAIN

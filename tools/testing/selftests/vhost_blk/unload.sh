@@ -62,7 +62,7 @@ cycle() {
 bad=0 first=0
 for ((i = 1; i <= rounds; i++)); do
 	cycle || { bad=$i; break; }
-	((i % 10)) || use_node >/dev/null || { bad=$i; break; }
+	((i % 25)) || use_node >/dev/null || { bad=$i; break; }
 	if ((i == rounds / 5)); then
 		settle
 		first=$(slabs)

@@ -317,7 +317,7 @@ int vd_rig_free(struct vd_rig *r)
 {
 	int ret = 0;
 
-	if (r->b.kind == VD_DM || r->b.kind == VD_EXT4_DM)
+	if (r->b.kind == VD_DM || r->b.kind == VD_DM_WAIT || r->b.kind == VD_EXT4_DM)
 		vd_backing_thaw(&r->b);
 	if (r->created)
 		ret = vd_remove(r->name);

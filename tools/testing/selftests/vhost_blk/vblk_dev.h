@@ -36,7 +36,9 @@ enum vd_backing_kind {
 	VD_EXT4,		/* file on ext4 on a loop device: direct I/O */
 	VD_TMPFS,		/* file on tmpfs */
 	VD_NULLB_SLOW,		/* null_blk that answers late */
+	VD_NULLB_SLOWER,
 	VD_DM,			/* dm-linear over null_blk: can be frozen */
+	VD_DM_WAIT,		/* dm-delay without delay: the same, and knows no REQ_NOWAIT */
 	VD_EXT4_DM,		/* file on ext4 on such a one */
 	VD_NULLB_DISCARD,	/* null_blk that discards */
 	VD_LOOP4096,		/* loop device on tmpfs, 4096-byte sectors; discards and zeroes */
@@ -53,7 +55,8 @@ struct vd_backing {
 	char mnt[VD_PATH_LEN];	/* VD_EXT4_DM: where it is mounted; VD_LOOP4096: the file */
 };
 
-#define VD_SLOW_NS	200000000ULL	/* VD_NULLB_SLOW answers after this */
+#define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this */
+#define VD_SLOWER_MS	4000	/* and VD_NULLB_SLOWER after this */
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes);
 void vd_backing_free(struct vd_backing *b);
@@ -61,6 +64,7 @@ int vd_backing_read(const struct vd_backing *b, __u64 off, void *buf, size_t len
 int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, size_t len);
 int vd_backing_resize(struct vd_backing *b, __u64 bytes);
 long vd_backing_flushes(const struct vd_backing *b);	/* that reached the disk so far */
+int vd_backing_inflight(const struct vd_backing *b, unsigned int n);	/* until a null_blk has @n */
 int vd_backing_freeze(const struct vd_backing *b);
 int vd_backing_thaw(const struct vd_backing *b);
 

@@ -238,8 +238,10 @@ static int nullb_make(struct vd_backing *b, __u64 bytes)
 	ret = nullb_set(b->id, "memory_backed", 1) ?:
 	      nullb_set(b->id, "size", (bytes + (1 << 20) - 1) >> 20) ?:
 	      nullb_set(b->id, "blocksize", b->lbs);
-	if (!ret && b->kind == VD_NULLB_SLOW)
-		ret = nullb_set(b->id, "irqmode", 2) ?: nullb_set(b->id, "completion_nsec", VD_SLOW_NS);
+	if (!ret && (b->kind == VD_NULLB_SLOW || b->kind == VD_NULLB_SLOWER))
+		ret = nullb_set(b->id, "irqmode", 2) ?:
+		      nullb_set(b->id, "completion_nsec", 1000000ULL *
+				(b->kind == VD_NULLB_SLOW ? VD_SLOW_MS : VD_SLOWER_MS));
 	if (!ret && b->kind == VD_NULLB_DISCARD)
 		ret = nullb_set(b->id, "discard", 1);
 	if (!ret && b->kind == VD_NULLB_CACHE)
@@ -320,8 +322,9 @@ static int dm_make(struct vd_backing *b)
 	/* twice the size below, so that it can grow */
 	int ret = nullb_make(b, b->bytes * 2);
 
-	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", b->id,
-			     b->bytes / 512, b->id) ?:
+	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu %s /dev/%s 0%s'", b->id,
+			     b->bytes / 512, b->kind == VD_DM_WAIT ? "delay" : "linear", b->id,
+			     b->kind == VD_DM_WAIT ? " 0" : "") ?:
 	       dm_node(b->id, b->path);
 }
 
@@ -342,6 +345,7 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	case VD_TMPFS:
 		return file_make(b, "VBLK_TMPFS", "/run/vblk/tmpfs");
 	case VD_DM:
+	case VD_DM_WAIT:
 		return dm_make(b);
 	case VD_LOOP4096:
 		return loop_make(b);
@@ -376,7 +380,7 @@ void vd_backing_free(struct vd_backing *b)
 	} else if (!b->block) {
 		unlink(b->path);
 	}
-	if (b->kind == VD_DM || b->mnt[0]) {
+	if (b->kind == VD_DM || b->kind == VD_DM_WAIT || b->mnt[0]) {
 		vd_backing_thaw(b);
 		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
 	}
@@ -451,6 +455,22 @@ long vd_backing_flushes(const struct vd_backing *b)
 	for (i = 0; i < 16; i++)
 		v = strtol(p, &p, 10);
 	return v;
+}
+
+int vd_backing_inflight(const struct vd_backing *b, unsigned int n)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	char path[VD_PATH_LEN], text[64];
+	unsigned int reads, writes;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/inflight", b->id);
+	while (vd_now_ms() < end) {
+		if (vd_read_file(path, text, sizeof(text)) > 0 &&
+		    sscanf(text, "%u %u", &reads, &writes) == 2 && reads + writes >= n)
+			return 0;
+		nap();
+	}
+	return -ETIMEDOUT;
 }
 
 int vd_backing_freeze(const struct vd_backing *b)
