@@ -14,7 +14,7 @@ CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
 QUEUES = 4
 CHECK = "cd /mnt/tree && sha256sum -c -s /mnt/sums; s=$?; cd /; [ $s = 0 ]"
 FIO = ("fio --thread --ioengine=libaio --direct=1 --rw=randwrite --bsrange=512-64k "
-       "--verify=crc32c --verify_fatal=1 --minimal --output=/tmp/fio.out ")
+       "--verify=crc32c --verify_fatal=1 --eta=never --minimal --output=/tmp/fio.out ")
 
 
 class Machine:
@@ -73,10 +73,10 @@ def reboot(m):
     m.guest.sh(CHECK, 300)
 
 
-def fio_both(m, seconds="", size="32m"):
+def fio_both(m, size="16m"):
     """fio --verify on the block device and on a file of the file's disk, all queues"""
     before = [m.file.total("writes"), m.block.total("writes")]
-    m.guest.sh(FIO + f"--size={size} --iodepth=16 --numjobs=1 --group_reporting {seconds} "
+    m.guest.sh(FIO + f"--size={size} --iodepth=16 --numjobs=1 --group_reporting "
                "--name=file --filename=/mnt/fio "
                f"--name=b0 --filename=/dev/vdb --offset=0 "
                f"--name=b1 --filename=/dev/vdb --offset=64m "
@@ -126,7 +126,7 @@ def system_reset(m):
     m.guest.sh(CHECK, 300)
     m.guest.sh("umount /mnt && e2fsck -fn /dev/vda")
     m.guest.sh("mount /dev/vda /mnt")
-    fio_both(m, size="16m")
+    fio_both(m, size="8m")
 
 
 def no_errors(m):
