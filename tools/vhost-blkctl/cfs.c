@@ -27,7 +27,7 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "queue_size",		CFS_UINT, "a power of two from 2 to 1024" },
 	{ "logical_block_size",	CFS_UINT,
 	  "0 (the backing's own) or a power of two from 512 to 4096" },
-	{ "drain_timeout_ms",	CFS_UINT, "milliseconds, 0 for no bound" },
+	{ "drain_timeout_ms",	CFS_UINT, "milliseconds up to 2147483647, 0 for no bound" },
 	{ "indirect_desc",	CFS_BOOL, "0 or 1" },
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
 	{ "discard",		CFS_BOOL, "0 or 1" },
