@@ -15,10 +15,10 @@
  *           vinf_bounce.lock        irq-safe
  *           vinf_dev.config_lock    irq-safe
  *
- * A worker may sleep under vinf_queue.lock in a page fault that userspace has to answer, and an owner
- * under vinf_dev.lock until its device is at rest.  So both are waited for killably, but by who knows
- * them to be free: vinf_stop_at_rest() of queues at rest, vinf_release() of a file whose last user it
- * is.  The reaper only tries.
+ * A worker may sleep under vinf_queue.lock in a page fault that userspace has to answer, and an
+ * owner under vinf_dev.lock until its device is at rest.  So both are waited for killably, but by
+ * who knows them to be free: vinf_stop_at_rest() of queues at rest, vinf_release() of a file whose
+ * last user it is.  The reaper only tries.
  *
  * Field legend, as used below:
  *
