@@ -368,7 +368,7 @@ TEST_F_TIMEOUT(configfs, enable_races_open, 60)
 			vd_close(&d);
 		}
 	}
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < vd_rounds(200); i++) {
 		ret = vd_attr_set(self->name, "enable", i % 2 ? "0" : "1");
 		EXPECT_TRUE(!ret || ret == -EBUSY) TH_LOG("round %d: %d", i, ret);
 		ok += !ret;

@@ -138,7 +138,7 @@ TEST_F_TIMEOUT(death, killed_at_full_load, 60)
 	struct vd d;
 	pid_t pid;
 
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < vd_rounds(8); i++) {
 		pid = start_vmm(self->r.name);
 		ASSERT_LT(0, pid);
 		kill(pid, SIGKILL);
@@ -209,18 +209,18 @@ TEST_F_TIMEOUT(death, killed_on_a_frozen_disk, 60)
 	EXPECT_TRUE(WIFSIGNALED(status));
 	n = orphans(self->r.name, &state);
 	EXPECT_EQ(VHOST_INFLIGHT_STATE_FREE, state);
-	/* a disk that refuses what would wait has none of them: they were taken back */
-	if (variant->kind == VD_DM) {
-		EXPECT_EQ(0, n);
-	} else {
+	/* a disk that refuses what would wait may have none of them: they were taken back */
+	if (variant->kind != VD_DM) {
 		EXPECT_LT(0, n);
+	}
+	if (n) {
 		EXPECT_EQ(-EBUSY, vd_attr_set(self->r.name, "enable", "0"));
 	}
 
 	/* a successor gets everything ready and is told to wait */
 	ASSERT_EQ(0, vd_open(&d, self->r.name, &opts));
 	ASSERT_EQ(0, vd_negotiate(&d) ?: vd_map_all(&d) ?: vd_setup_queues(&d));
-	if (variant->kind != VD_DM) {
+	if (n) {
 		EXPECT_EQ(-EBUSY, vd_driver_ok(&d));
 		EXPECT_EQ(0xb, vd_status(&d));
 	}

@@ -238,7 +238,7 @@ TEST_F_TIMEOUT(iotlb, remap_under_load, 60)
 	pthread_t t;
 
 	ASSERT_EQ(0, pthread_create(&t, NULL, load_run, &l));
-	for (i = 0; i < 150; i++) {
+	for (i = 0; i < vd_rounds(150); i++) {
 		pieces = 1 << i % 6;
 		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
 		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA, MEM, NULL, 0));
@@ -270,7 +270,7 @@ TEST_F_TIMEOUT(iotlb, move_under_load, 60)
 	if (variant->anon)
 		return;		/* a second address for the same pages takes a file */
 	ASSERT_EQ(0, pthread_create(&t, NULL, load_run, &l));
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < vd_rounds(100); i++) {
 		now = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, d->memfd, 0);
 		ASSERT_NE(MAP_FAILED, now);
 		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0));
@@ -295,7 +295,7 @@ TEST_F_TIMEOUT(iotlb, rings_move_to_other_pages, 60)
 	struct vd *d = &self->r.d;
 	unsigned int i, k;
 
-	for (i = 0; i < 30; i++) {
+	for (i = 0; i < vd_rounds(30); i++) {
 		void *now = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		void *old = d->mem[0].va;
 
@@ -421,7 +421,7 @@ TEST_F(iotlb, no_memory_locked)
 	ASSERT_EQ(0, drop_ipc_lock());
 	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
 	buf = vd_alloc(d, 1 << 29, 4096) + (1 << 28);
-	for (i = 0; i < 64; i++) {
+	for (i = 0; i < vd_rounds(64); i++) {
 		__u32 type = i % 2 ? VD_T_IN : VD_T_OUT;
 
 		ASSERT_EQ(VD_OK, vd_rw(d->q[0], type, i * 8, buf + i * (1 << 20), 1 << 20));

@@ -282,7 +282,7 @@ TEST_F_TIMEOUT(notify, kicks_suppressed, 60)
 	__u32 rnd = 12345;
 
 	ASSERT_EQ(0, vd_driver_ok(d));
-	while (sent < 2000) {
+	while (sent < vd_rounds(2000)) {
 		rnd = rnd * 1103515245 + 12345;
 		n = 1 + (rnd >> 16) % 20;
 		ASSERT_EQ(0, submit(self, n / 2 + 1));
@@ -294,6 +294,7 @@ TEST_F_TIMEOUT(notify, kicks_suppressed, 60)
 			TH_LOG("stalled after %u, %u kicks", sent, kicks);
 		}
 	}
+	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
 	ASSERT_EQ(0, vd_qinfo(d, 0, &info));
 	EXPECT_EQ(sent, info.requests);
 	EXPECT_GE(kicks, info.kicks);

@@ -95,11 +95,12 @@ static void through_the_wrap(struct __test_metadata *_metadata, struct vd *d, en
 	memset(p, 0, 1024 * 512);
 	ASSERT_EQ(0, pump(d->q[0], how, buf, total, VD_T_IN));
 	EXPECT_EQ(-1, vd_check(p, (total < 1024 ? total : 1024) * 512, 0, start));
+	EXPECT_EQ(0xf, vd_status(d));
+	/* the used index moves before it is counted */
+	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
 	ASSERT_EQ(0, vd_qinfo(d, 0, &info));
 	EXPECT_EQ((__u16)(start + 2 * total), info.used_idx);
 	EXPECT_EQ((__u16)(start + 2 * total), info.avail_idx);
-	EXPECT_EQ(0xf, vd_status(d));
-	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
 	EXPECT_EQ((__u16)(start + 2 * total), vd_get_base(d, 0));
 }
 
@@ -213,6 +214,7 @@ TEST_F(multi, in_parallel)
 		pthread_join(threads[i], NULL);
 		EXPECT_EQ(0, jobs[i].ret) TH_LOG("queue %u", i);
 	}
+	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
 	for (i = 0; i < variant->nq; i++) {
 		ASSERT_EQ(0, vd_qinfo(d, i, &info));
 		EXPECT_EQ(2 * 16 * ROUNDS, info.requests);

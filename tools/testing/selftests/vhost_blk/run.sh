@@ -14,22 +14,22 @@
 
 # program, seconds it may take, options with --quick ('-' leaves it out)
 programs=(
-	"ioctl 120 -v owned -v running -v broken"
+	"ioctl 120 -v running -v broken"
 	"args 60"
 	"owner 60"
 	"clients 60 -v qemu_10_0_mq"
-	"configfs 90"
-	"io 120 -v nullb512_direct -v nullb4096_mixed -v ext4_indirect -v tmpfs_mixed"
-	"types 60"
-	"queues 90 -v q2 -v q64 -v q1024 -v nullb_4"
-	"framing 120 -v nullb512_indirect -v ext4_indirect"
+	"configfs 90 -T many_devices"
+	"io 120 -v nullb4096_mixed -v ext4_indirect"
+	"types 90 -V ext4 -V loop4096 -T resize_block -T resize_ext4 -T read_only_file"
+	"queues 90 -v q2 -v q64 -v nullb_4"
+	"framing 120 -v nullb512_indirect"
 	"hostile 90"
-	"notify 90 -v event_idx -v flags"
+	"notify 90 -v event_idx"
 	"iotlb 90 -v v2_memfd"
-	"lifecycle 120"
-	"death 120"
-	"ctl.sh 60"
-	"unload.sh 120 10"
+	"lifecycle 120 -V file -V block"
+	"death 120 -V file -V block"
+	"ctl.sh 60 -"
+	"unload.sh 150 5"
 )
 
 quick='' verbose=''
@@ -43,6 +43,7 @@ while [[ ${1:-} == -* ]]; do
 	shift
 done
 
+[[ -z $quick ]] || export VBLK_QUICK=1
 pass=0 fail=0 skip=0 count=0
 log=$(mktemp)
 
@@ -108,6 +109,7 @@ else
 	for entry in "${programs[@]}"; do
 		read -ra words <<<"$entry"
 		[[ $quick ]] || words=("${words[@]:0:2}")
+		[[ -z $quick ]] || words[1]=$((words[1] * 3))
 		[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
 	done
 	if unload_modules; then

@@ -63,7 +63,7 @@ bad=0 first=0
 for ((i = 1; i <= rounds; i++)); do
 	cycle || { bad=$i; break; }
 	((i % 25)) || use_node >/dev/null || { bad=$i; break; }
-	if ((i == rounds / 5)); then
+	if ((i == (rounds + 4) / 5)); then
 		settle
 		first=$(slabs)
 	fi

@@ -98,6 +98,7 @@ int vd_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int vd_kmsg_open(void);
 int vd_kmsg_count(int fd, const char *needle);
 long vd_now_ms(void);
+unsigned int vd_rounds(unsigned int n);	/* @n, or a part of it where time is short */
 /* A child that must end by itself (or was killed) within @ms: 0 and its status, or -ETIMEDOUT. */
 int vd_child_end(pid_t pid, int *status, int ms);
 int vd_child_blocks(pid_t pid, long syscall_nr);	/* until it sleeps in this system call */

@@ -25,6 +25,11 @@ long vd_now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+unsigned int vd_rounds(unsigned int n)
+{
+	return getenv("VBLK_QUICK") ? (n + 7) / 8 : n;
+}
+
 static void nap(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
