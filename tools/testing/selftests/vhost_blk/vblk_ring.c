@@ -111,10 +111,11 @@ static void split_call_on(struct vd_queue *q, unsigned int after)
 	full_barrier();
 }
 
+/* As far away as can be: the device may not have looked yet for what was used last. */
 static void split_call_off(struct vd_queue *q)
 {
 	if (q->event_idx)
-		store_release(vd_used_event(q), (__u16)(q->last_used - 1));
+		store_release(vd_used_event(q), (__u16)(q->last_used + 0x8000));
 	else
 		store_release(&q->avail->flags, VD_AVAIL_NO_INTERRUPT);
 	full_barrier();
