@@ -12,7 +12,11 @@ disk=$VBLK_TMPFS/unload.img
 cfs=/sys/kernel/config/vhost_blk/unload
 
 echo "TAP version 13"
-echo "1..7"
+# Where there is kmemleak, whoever started the kernel looks at it in the end, and slabs say nothing:
+# they hold what KASAN keeps back.
+leaks=''
+[[ ! -e /sys/kernel/debug/kmemleak ]] || leaks=1
+echo "1..$((leaks ? 6 : 7))"
 load_deps
 make_room
 load_modules
@@ -73,7 +77,8 @@ settle
 last=$(slabs)
 echo "# slabs: $first KiB after $((rounds / 5)) rounds, $last KiB after $rounds"
 # one lost page per round would be 4 KiB times the rounds between
-try "memory in slabs is flat" test $((last - first)) -lt $(((rounds - rounds / 5) * 2 + 64))
+[[ $leaks ]] ||
+	try "memory in slabs is flat" test $((last - first)) -lt $(((rounds - rounds / 5) * 2 + 64))
 try "it still works" use_node
 rm -f "$disk"
 ((failed == 0))
