@@ -41,7 +41,7 @@ check-quick: setup ## what takes seconds: tree rules, userspace and UML tests
 	@tools/checks/run quick
 
 check-debug: setup ## all in-kernel tests under a debug kernel: KASAN, lockdep, kmemleak
-	@tools/checks/run debug
+	@tools/checks/run debug-all
 
 modules: ## the two modules (this is the default)
 	+$(kbuild) modules

@@ -41,7 +41,8 @@ source_version() {
 source_dir() { printf '%s\n' "$cache/src/linux-source-$kernel_series"; }
 
 # with_progress TOTAL LOG CMD...: runs CMD with its output in LOG and says every 20 seconds how
-# many of about TOTAL lines there are; with a TOTAL of 0, which is the last. Prints the end of LOG when CMD fails.
+# many of about TOTAL lines there are; with a TOTAL of 0, which is the last. Prints the end of LOG
+# when CMD fails.
 with_progress() {
 	local total=$1 log=$2 pid n pct start=$SECONDS next rc=0
 	shift 2
