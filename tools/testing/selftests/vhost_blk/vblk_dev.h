@@ -56,7 +56,7 @@ struct vd_backing {
 };
 
 #define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this */
-#define VD_SLOWER_MS	4000	/* and VD_NULLB_SLOWER after this */
+#define VD_SLOWER_MS	1500	/* and VD_NULLB_SLOWER after this */
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes);
 void vd_backing_free(struct vd_backing *b);
