@@ -16,7 +16,7 @@ kbuild = $(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR),$(error no kernel headers: 
 
 .DEFAULT_GOAL := modules
 .PHONY: help setup demo check check-quick check-debug modules modules_install tools install \
-	dkms-install dkms-remove sparse checkpatch kunit native selftests clean distclean
+	dkms-install dkms-remove sparse checkpatch kunit native selftests clean
 
 help: ## this list
 	@echo 'To try it and to test it (these two install what they need, on Debian 12 as root):'
