@@ -73,7 +73,7 @@ static void vmm(const char *name, int fd)
 				;
 			vd_kick(v.q[i]);
 		}
-		if (round == 20 && write(fd, &c, 1) != 1)
+		if (round == vd_rounds(20) && write(fd, &c, 1) != 1)
 			_exit(2);
 		for (i = 0; i < QUEUES; i++)
 			vd_wait(v.q[i], 1, 10);

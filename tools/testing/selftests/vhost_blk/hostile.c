@@ -341,6 +341,21 @@ TEST_F(hostile, odd_but_harmless)
 	}
 }
 
+/* What says "writable" of a table says nothing: the device must not care. */
+TEST_F(hostile, write_flag_of_a_table)
+{
+	good_table(self);
+	self->q->desc[0].flags |= VD_DESC_WRITE;
+	self->q->busy[0] = true;
+	self->q->chain[0] = 0;
+	push(self);
+	vd_kick_always(self->q);
+	EXPECT_EQ(0, vd_wait(self->q, 1, VD_WAIT_MS));
+	EXPECT_EQ(4097, self->q->used_len[0]);
+	EXPECT_EQ(VD_OK, self->p[64]);
+	EXPECT_EQ(0xf, vd_status(&self->r.d));
+}
+
 /* An indirect table where the driver did not take them. */
 TEST_F(hostile, indirect_not_negotiated)
 {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Guest memory: messages, batches under load, memory that moves, and what it costs. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -412,6 +414,88 @@ static int drop_ipc_lock(void)
 	c[0].permitted &= ~(1U << CAP_IPC_LOCK);
 	c[0].inheritable &= ~(1U << CAP_IPC_LOCK);
 	return syscall(SYS_capset, &h, c) ? -errno : 0;
+}
+
+static void *map_file(const char *env, const char *dir, char *path, size_t len)
+{
+	void *p = MAP_FAILED;
+	int fd;
+
+	if (getenv(env))
+		dir = getenv(env);
+	snprintf(path, VD_PATH_LEN, "%s/mem%d", dir, getpid());
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd >= 0 && !ftruncate(fd, len))
+		p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return p;
+}
+
+/* Data may be in any memory: its pages are held for the time of a request. */
+TEST_F(iotlb, data_in_a_file_on_disk)
+{
+	struct vd *d = &self->r.d;
+	char path[VD_PATH_LEN];
+	__u64 at = 0x40000000;
+	__u8 *p = map_file("VBLK_EXT4", "/run/vblk/ext4", path, 1 << 20), *seen = malloc(65536);
+
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 1 << 20, p, RW));
+	vd_fill(p, 65536, 0, 6);
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_OUT, 0, at, 65536));
+	ASSERT_EQ(0, vd_backing_read(&self->r.b, 0, seen, 65536));
+	EXPECT_EQ(-1, vd_check(seen, 65536, 0, 6));
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_IN, 0, at + (1 << 19), 65536));
+	EXPECT_EQ(-1, vd_check(p + (1 << 19), 65536, 0, 6));
+	EXPECT_EQ(0xf, vd_status(d));
+	unlink(path);
+}
+
+/* Rings are held for as long as the device runs, which memory of a disk's file does not allow; tmpfs does. */
+TEST_F(iotlb, rings_in_files)
+{
+	struct vd *d = &self->r.d;
+	struct vd_opts o = d->opts;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < 2; i++) {
+		char path[VD_PATH_LEN];
+
+		vd_close(d);
+		ASSERT_EQ(0, vd_open(d, self->r.name, &o) ?: vd_negotiate(d));
+		d->mem[0].va = i ? map_file("VBLK_TMPFS", "/run/vblk/tmpfs", path, MEM) :
+				   map_file("VBLK_EXT4", "/run/vblk/ext4", path, MEM);
+		ASSERT_NE(MAP_FAILED, d->mem[0].va);
+		ASSERT_EQ(0, vd_map_all(d) ?: vd_setup_queues(d));
+		ret = vd_driver_ok(d);
+		if (i) {
+			EXPECT_EQ(0, ret);
+			EXPECT_EQ(VD_OK, vd_rw(d->q[0], VD_T_IN, 0, IOVA + (4 << 20), 4096));
+		} else {
+			EXPECT_TRUE(ret == -EFAULT || ret == -EOPNOTSUPP) TH_LOG("%d", ret);
+			EXPECT_EQ(0xb, vd_status(d));
+		}
+		unlink(path);
+	}
+}
+
+/* No room at all for the rings: said, and nothing is left pinned. */
+TEST_F(iotlb, no_room_to_lock)
+{
+	struct rlimit lim = { 0, 0 };
+	struct vd *d = &self->r.d;
+	struct vd_opts o = d->opts;
+
+	vd_close(d);
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &lim));
+	ASSERT_EQ(0, drop_ipc_lock());
+	ASSERT_EQ(0, vd_open(d, self->r.name, &o));
+	ASSERT_EQ(0, vd_negotiate(d) ?: vd_map_all(d) ?: vd_setup_queues(d));
+	EXPECT_EQ(-ENOMEM, vd_driver_ok(d));
+	EXPECT_EQ(0xb, vd_status(d));
+	EXPECT_EQ(0, status_kb("VmPin:"));
+	EXPECT_EQ(0, vd_reset(d));
 }
 
 /* A guest of 1 GiB: the rings are pinned, the guest is not. */

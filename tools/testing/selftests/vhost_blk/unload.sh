@@ -37,6 +37,7 @@ slabs() {
 }
 
 settle() {
+	[[ -z $leaks ]] || return 0
 	echo 3 >/proc/sys/vm/drop_caches
 	# merged and per-cpu slabs go back when the caches shrink
 	for f in /sys/kernel/slab/*/shrink; do
