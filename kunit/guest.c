@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The driver's side of a ring, for tests. */
+/* The driver's side of a ring, for tests: memory, and what does not depend on the layout. */
 #include <kunit/test.h>
 #include <linux/align.h>
 #include <linux/errno.h>
 #include <linux/string.h>
-#include <linux/virtio_byteorder.h>
-#include <asm/barrier.h>
 
 #include "guest.h"
-
-#define le16(x)		__cpu_to_virtio16(true, x)
-#define le32(x)		__cpu_to_virtio32(true, x)
-#define le64(x)		__cpu_to_virtio64(true, x)
-#define cpu16(x)	__virtio16_to_cpu(true, READ_ONCE(x))
-#define cpu32(x)	__virtio32_to_cpu(true, READ_ONCE(x))
 
 static bool guest_mapped(const struct virtq_mem *mem, u64 addr, u64 len)
 {
@@ -50,211 +42,165 @@ void *guest_ptr(struct guest *g, u64 addr, u32 len)
 	return g->mem.ram + (addr - GUEST_BASE);
 }
 
-static void *guest_area(struct guest *g, u32 len)
+void *guest_area(struct guest *g, u32 len)
 {
 	return guest_ptr(g, guest_alloc(g, len), len);
 }
 
 struct guest *guest_new(struct kunit *test, const struct guest_opts *opts)
 {
-	struct virtq_pos pos = { .avail = opts->start, .used = opts->start };
 	struct guest *g = kunit_kzalloc(test, sizeof(*g), GFP_KERNEL);
-	unsigned int i;
+	struct virtq_pos pos = { 0 };
 
 	KUNIT_ASSERT_NOT_NULL(test, g);
 	g->test = test;
 	g->mem.ram = kunit_kzalloc(test, GUEST_SIZE, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, g->mem.ram);
 
+	g->layout = opts->layout == VIRTQ_PACKED ? &guest_packed : &guest_split;
 	g->num = opts->num;
 	g->event_idx = opts->event_idx;
-	g->desc = guest_area(g, 16 * g->num);
-	g->avail = guest_area(g, 6 + 2 * g->num);
-	g->used = guest_area(g, 6 + 8 * g->num);
-	g->put = opts->start;
-	g->exposed = opts->start;
-	g->reaped = opts->start;
-	g->avail->idx = le16(opts->start);
-	g->used->idx = le16(opts->start);
+	g->in_order = opts->in_order;
 	g->nr_free = g->num;
-	for (i = 0; i < g->num; i++)
-		g->free[i] = g->num - 1 - i;
 
-	g->cfg.layout = VIRTQ_SPLIT;
+	g->cfg.layout = opts->layout;
 	g->cfg.num = g->num;
 	g->cfg.event_idx = opts->event_idx;
 	g->cfg.indirect = opts->indirect;
-	g->cfg.desc = g->desc;
-	g->cfg.driver = g->avail;
-	g->cfg.device = g->used;
 	g->cfg.max_segs = opts->max_segs ?: VIRTQ_MAX_NUM;
 	/* Exactly as long as the engine may assume: what is behind is poisoned where it can be. */
 	g->cfg.segs = kunit_kzalloc(test, g->cfg.max_segs * sizeof(*g->cfg.segs), GFP_KERNEL);
-	g->cfg.table = kunit_kzalloc(test, VIRTQ_MAX_NUM * sizeof(*g->cfg.table), GFP_KERNEL);
+	g->cfg.table = kunit_kzalloc(test, VIRTQ_MAX_NUM * sizeof(struct vring_desc), GFP_KERNEL);
 	g->cfg.mem = &g->mem;
 	KUNIT_ASSERT_NOT_NULL(test, g->cfg.segs);
 	KUNIT_ASSERT_NOT_NULL(test, g->cfg.table);
+	g->layout->init(g, opts->start, &pos);
 	KUNIT_ASSERT_EQ(test, virtq_init(&g->vq, &g->cfg, &pos), 0);
 	return g;
 }
 
-void guest_desc(struct vring_desc *table, unsigned int i, u64 addr, u32 len, u16 flags, u16 next)
+u64 guest_table(struct guest *g, u16 id)
 {
-	table[i].addr = le64(addr);
-	table[i].len = le32(len);
-	table[i].flags = le16(flags);
-	table[i].next = le16(next);
-}
-
-void guest_put(struct guest *g, u16 head)
-{
-	g->avail->ring[g->put++ % g->num] = le16(head);
-}
-
-void guest_set_avail_idx(struct guest *g, u16 idx)
-{
-	/* Entries and descriptors before idx; partner: virtq_split_refill(). */
-	smp_store_release(&g->avail->idx, le16(idx));
-}
-
-void guest_expose(struct guest *g)
-{
-	g->exposed = g->put;
-	guest_set_avail_idx(g, g->put);
-}
-
-static u64 guest_table(struct guest *g, u16 head)
-{
-	if (!g->table[head])
-		g->table[head] = guest_alloc(g, GUEST_TABLE * sizeof(struct vring_desc));
-	return g->table[head];
+	if (!g->table[id])
+		g->table[id] = guest_alloc(g, GUEST_TABLE * sizeof(struct vring_desc));
+	return g->table[id];
 }
 
 int guest_add(struct guest *g, const struct virtq_seg *segs, unsigned int nr,
 	      unsigned int nr_direct)
 {
 	unsigned int slots = nr_direct + (nr > nr_direct), in_table = nr - nr_direct, i;
-	u16 head, at;
+	int id;
 
 	if (slots > g->nr_free)
 		return -ENOSPC;
 	KUNIT_ASSERT_LE(g->test, in_table, (unsigned int)GUEST_TABLE);
+	id = g->layout->add(g, segs, slots, in_table);
 
-	head = g->free[g->nr_free - 1];
-	for (i = 0; i < slots; i++) {
-		bool last = i == slots - 1;
-		u16 next = last ? 0 : g->free[g->nr_free - 2];
-		u16 flags = last ? 0 : VRING_DESC_F_NEXT;
+	g->direct[id] = slots;
+	g->in_len[id] = 0;
+	for (i = 0; i < nr; i++)
+		if (segs[i].flags & VIRTQ_SEG_WRITE)
+			g->in_len[id] += segs[i].len;
+	if (g->in_order)
+		g->order[(g->first + g->nr_out++) % g->num] = id;
+	return id;
+}
 
-		at = g->free[--g->nr_free];
-		if (i < nr_direct) {
-			if (segs[i].flags & VIRTQ_SEG_WRITE)
-				flags |= VRING_DESC_F_WRITE;
-			guest_desc(g->desc, at, segs[i].addr, segs[i].len, flags, next);
-		} else {
-			/* The device must ignore WRITE here. */
-			flags |= VRING_DESC_F_INDIRECT | (nr & 1 ? VRING_DESC_F_WRITE : 0);
-			guest_desc(g->desc, at, guest_table(g, head),
-				   in_table * sizeof(struct vring_desc), flags, 0);
-		}
-	}
-	if (in_table) {
-		u32 len = GUEST_TABLE * sizeof(struct vring_desc);
-		struct vring_desc *table = guest_ptr(g, guest_table(g, head), len);
-
-		for (i = 0; i < in_table; i++) {
-			const struct virtq_seg *seg = &segs[nr_direct + i];
-			u16 flags = i < in_table - 1 ? VRING_DESC_F_NEXT : 0;
-
-			if (seg->flags & VIRTQ_SEG_WRITE)
-				flags |= VRING_DESC_F_WRITE;
-			guest_desc(table, i, seg->addr, seg->len, flags, i + 1);
-		}
-	}
-	g->direct[head] = slots;
-	guest_put(g, head);
-	return head;
+void guest_expose(struct guest *g)
+{
+	g->layout->expose(g);
 }
 
 bool guest_kick(struct guest *g)
 {
-	u16 old = g->exposed;
+	return g->layout->kick(g);
+}
 
-	guest_expose(g);
-	if (g->exposed == old)
-		return false;
-	/* avail->idx before the device's wish; partner: virtq_split_enable_kick(). */
-	smp_mb();
-	if (!g->event_idx)
-		return !(guest_used_flags(g) & VRING_USED_F_NO_NOTIFY);
-	return vring_need_event(guest_avail_event(g), g->exposed, old);
+/* In order, an entry stands for the buffers up to its own: how many are these? */
+static void guest_start_batch(struct guest *g, u16 id, u32 len)
+{
+	unsigned int n;
+
+	for (n = 0; n < g->nr_out; n++)
+		if (g->order[(g->first + n) % g->num] == id)
+			break;
+	KUNIT_ASSERT_LT(g->test, n, (unsigned int)g->nr_out);
+	g->batch = n + 1;
+	g->batch_id = id;
+	g->batch_len = len;
 }
 
 int guest_reap(struct guest *g, u16 *id, u32 *len)
 {
-	struct vring_used_elem *elem;
-	unsigned int n;
-	u16 at;
-
-	/* idx before the entries; partner: virtq_split_publish(). */
-	if (__virtio16_to_cpu(true, smp_load_acquire(&g->used->idx)) == g->reaped)
-		return 0;
-	elem = &g->used->ring[g->reaped++ % g->num];
-	KUNIT_ASSERT_LT(g->test, cpu32(elem->id), (u32)g->num);
-	*id = cpu32(elem->id);
-	*len = cpu32(elem->len);
-
-	/* The descriptors are still linked as guest_add() left them. */
-	for (at = *id, n = g->direct[*id]; n; n--) {
-		g->free[g->nr_free++] = at;
-		at = cpu16(g->desc[at].next);
+	if (!g->batch) {
+		if (!g->layout->peek(g, id, len))
+			return 0;
+		KUNIT_ASSERT_LT(g->test, *id, g->num);
+		if (g->in_order)
+			guest_start_batch(g, *id, *len);
 	}
+	if (g->in_order) {
+		*id = g->order[g->first];
+		/* Those that were skipped are used completely, virtio 1.4, 2.7.14 and 2.8.12. */
+		*len = *id == g->batch_id ? g->batch_len : g->in_len[*id];
+		g->first = (g->first + 1) % g->num;
+		g->nr_out--;
+		g->batch--;
+	}
+	g->layout->done(g, *id);
 	g->direct[*id] = 0;
 	return 1;
 }
 
 bool guest_want_call(struct guest *g)
 {
-	if (g->event_idx)
-		guest_set_used_event(g, g->reaped);
-	else
-		guest_set_avail_flags(g, 0);
-	/* The wish before used->idx; partner: virtq_split_need_call(). */
-	smp_mb();
-	return guest_used_idx(g) != g->reaped;
+	u16 id;
+	u32 len;
+
+	g->layout->want_call(g);
+	return g->batch || g->layout->peek(g, &id, &len);
 }
 
 void guest_refuse_call(struct guest *g)
 {
-	if (g->event_idx)
-		guest_set_used_event(g, g->reaped - 1);
-	else
-		guest_set_avail_flags(g, VRING_AVAIL_F_NO_INTERRUPT);
+	g->layout->refuse_call(g);
 }
 
-u16 guest_used_idx(const struct guest *g)
+void guest_make_segs(struct virtq_seg *segs, unsigned int nr_out, unsigned int nr_in, u32 salt)
 {
-	return cpu16(g->used->idx);
+	unsigned int i;
+
+	for (i = 0; i < nr_out + nr_in; i++) {
+		segs[i].addr = 0x123400000000ULL + ((u64)salt << 20) + (i << 12);
+		segs[i].len = salt + i;
+		segs[i].flags = i < nr_out ? 0 : VIRTQ_SEG_WRITE;
+	}
 }
 
-u16 guest_used_flags(const struct guest *g)
+void guest_expect_chain(struct guest *g, const struct virtq_chain *chain, u16 id, u16 ndesc,
+			const struct virtq_seg *segs, unsigned int nr_out, unsigned int nr_in)
 {
-	return cpu16(g->used->flags);
+	struct kunit *test = g->test;
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ(test, chain->id, id);
+	KUNIT_EXPECT_EQ(test, chain->ndesc, ndesc);
+	KUNIT_ASSERT_EQ(test, chain->nr_segs, nr_out + nr_in);
+	KUNIT_EXPECT_EQ(test, chain->nr_out, nr_out);
+	KUNIT_EXPECT_PTR_EQ(test, chain->segs, g->cfg.segs);
+	for (i = 0; i < nr_out + nr_in; i++) {
+		KUNIT_EXPECT_EQ(test, chain->segs[i].addr, segs[i].addr);
+		KUNIT_EXPECT_EQ(test, chain->segs[i].len, segs[i].len);
+		KUNIT_EXPECT_EQ(test, chain->segs[i].flags, segs[i].flags);
+	}
 }
 
-u16 guest_avail_event(const struct guest *g)
+void guest_publish(struct guest *g, const struct virtq_chain *chain, u32 len)
 {
-	return cpu16(*(__virtio16 *)&g->used->ring[g->num]);
-}
+	struct virtq_done done = { .id = chain->id, .ndesc = chain->ndesc, .len = len };
 
-void guest_set_used_event(struct guest *g, u16 event)
-{
-	WRITE_ONCE(g->avail->ring[g->num], le16(event));
-}
-
-void guest_set_avail_flags(struct guest *g, u16 flags)
-{
-	WRITE_ONCE(g->avail->flags, le16(flags));
+	virtq_publish(&g->vq, &done, 1);
 }
 
 u32 guest_rand(u64 *state)

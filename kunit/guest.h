@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The driver's side, for tests: guest memory, a split ring in it, and a driver that behaves, or
+ * The driver's side, for tests: guest memory, a ring in it, and a driver that behaves, or
  * builds whatever bytes the test says. Comes with the device's side of the same ring, ready to
  * use.
  */
@@ -29,11 +29,20 @@ struct virtq_mem {
 };
 
 struct guest_opts {
+	enum virtq_layout layout;
 	u16 num;
-	bool event_idx, indirect;
-	u16 start;		/* both indexes start here */
+	bool event_idx, indirect, in_order;
+	u16 start;		/* both sides start here; packed: slots from the first on */
 	u16 max_segs;		/* 0: VIRTQ_MAX_NUM */
 };
+
+/* A place in a packed ring. */
+struct guest_slot {
+	u16 i;
+	bool wrap;
+};
+
+struct guest_layout;
 
 struct guest {
 	struct kunit *test;
@@ -41,16 +50,30 @@ struct guest {
 	u32 brk;		/* first free byte of memory */
 
 	/* The driver. */
+	const struct guest_layout *layout;
 	u16 num;
-	bool event_idx;
+	bool event_idx, in_order;
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
 	u16 put, exposed;	/* available index: filled, and told */
 	u16 reaped;		/* used index: looked at */
-	u16 nr_free, free[VIRTQ_MAX_NUM];
-	u16 direct[VIRTQ_MAX_NUM];	/* by head: descriptors of the ring it occupies */
-	u64 table[VIRTQ_MAX_NUM];	/* by head: its indirect table, once it had one */
+
+	/* A packed one: the same three places, and the flags that are not stored yet. */
+	struct vring_packed_desc *ring;
+	struct vring_packed_desc_event *driver, *device;
+	struct guest_slot at_put, at_exposed, at_reaped;
+	u16 hidden_flags;
+	u16 nr_ids, ids[VIRTQ_MAX_NUM];
+
+	u16 nr_free, free[VIRTQ_MAX_NUM];	/* descriptors; packed: just how many */
+	u16 direct[VIRTQ_MAX_NUM];	/* by id: descriptors of the ring it occupies */
+	u64 table[VIRTQ_MAX_NUM];	/* by id: its indirect table, once it had one */
+	u32 in_len[VIRTQ_MAX_NUM];	/* by id: its writable bytes */
+	u16 order[VIRTQ_MAX_NUM];	/* in order: ids as they were made available */
+	u16 first, nr_out;		/* the oldest of these, and how many are out */
+	u16 batch, batch_id;		/* buffers left of a batch, and the id of its last */
+	u32 batch_len;
 
 	/* The device. */
 	struct virtq vq;
@@ -83,14 +106,53 @@ int guest_reap(struct guest *g, u16 *id, u32 *len);
 bool guest_want_call(struct guest *g);
 void guest_refuse_call(struct guest *g);
 
-/* What the device's side has in the ring. */
+/* Of a split ring: what the device has in there, and what the driver wants. */
 u16 guest_used_idx(const struct guest *g);
 u16 guest_used_flags(const struct guest *g);
 u16 guest_avail_event(const struct guest *g);
 void guest_set_used_event(struct guest *g, u16 event);
 void guest_set_avail_flags(struct guest *g, u16 flags);
 
+/* Of a packed ring: one descriptor, and the event suppression structures. */
+void guest_slot(struct guest *g, unsigned int i, u64 addr, u32 len, u16 id, u16 flags);
+u16 guest_slot_flags(const struct guest *g, unsigned int i);
+void guest_set_slot_flags(struct guest *g, unsigned int i, u16 flags);
+void guest_set_event(struct guest *g, u16 desc, u16 flags);
+u16 guest_event_desc(const struct guest *g);
+u16 guest_event_flags(const struct guest *g);
+/* The flags of an available (a used) descriptor of the lap with this wrap counter. */
+u16 guest_avail_flags(bool wrap);
+u16 guest_used_slot_flags(bool wrap);
+
+/* Segments that can be told apart, and what the device must have made of them. */
+void guest_make_segs(struct virtq_seg *segs, unsigned int nr_out, unsigned int nr_in, u32 salt);
+void guest_expect_chain(struct guest *g, const struct virtq_chain *chain, u16 id, u16 ndesc,
+			const struct virtq_seg *segs, unsigned int nr_out, unsigned int nr_in);
+/* The device gives one buffer back. */
+void guest_publish(struct guest *g, const struct virtq_chain *chain, u32 len);
+
 /* Deterministic: the same seed, the same tests. */
 u32 guest_rand(u64 *state);
+
+/* What a layout does for the functions above. */
+struct guest_layout {
+	void (*init)(struct guest *g, u16 start, struct virtq_pos *pos);
+	/* @in_table: the last descriptor refers to the table at @table with so many entries. */
+	int (*add)(struct guest *g, const struct virtq_seg *segs, unsigned int slots,
+		   unsigned int in_table);
+	bool (*kick)(struct guest *g);
+	void (*expose)(struct guest *g);
+	/* The used entry at hand: there or not; then the buffer with this id is done with. */
+	bool (*peek)(struct guest *g, u16 *id, u32 *len);
+	void (*done)(struct guest *g, u16 id);
+	void (*want_call)(struct guest *g);
+	void (*refuse_call)(struct guest *g);
+};
+
+extern const struct guest_layout guest_split, guest_packed;
+
+void *guest_area(struct guest *g, u32 len);
+/* Address of the table of a buffer, filled with segments as its layout has them there. */
+u64 guest_table(struct guest *g, u16 id);
 
 #endif

@@ -9,36 +9,6 @@
 
 #include "guest.h"
 
-/* Segments with addresses and lengths that can be told apart. */
-static void make_segs(struct virtq_seg *segs, unsigned int nr_out, unsigned int nr_in, u32 salt)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr_out + nr_in; i++) {
-		segs[i].addr = 0x123400000000ULL + ((u64)salt << 20) + (i << 12);
-		segs[i].len = salt + i;
-		segs[i].flags = i < nr_out ? 0 : VIRTQ_SEG_WRITE;
-	}
-}
-
-static void expect_chain(struct guest *g, const struct virtq_chain *chain, u16 id,
-			 const struct virtq_seg *segs, unsigned int nr_out, unsigned int nr_in)
-{
-	struct kunit *test = g->test;
-	unsigned int i;
-
-	KUNIT_EXPECT_EQ(test, chain->id, id);
-	KUNIT_EXPECT_EQ(test, chain->ndesc, 1);
-	KUNIT_ASSERT_EQ(test, chain->nr_segs, nr_out + nr_in);
-	KUNIT_EXPECT_EQ(test, chain->nr_out, nr_out);
-	KUNIT_EXPECT_PTR_EQ(test, chain->segs, g->cfg.segs);
-	for (i = 0; i < nr_out + nr_in; i++) {
-		KUNIT_EXPECT_EQ(test, chain->segs[i].addr, segs[i].addr);
-		KUNIT_EXPECT_EQ(test, chain->segs[i].len, segs[i].len);
-		KUNIT_EXPECT_EQ(test, chain->segs[i].flags, segs[i].flags);
-	}
-}
-
 static void publish_one(struct guest *g, u16 id, u32 len)
 {
 	struct virtq_done done = { .id = id, .ndesc = 1, .len = len };
@@ -152,12 +122,12 @@ static void shapes(struct kunit *test)
 			for (direct = 0; direct <= nr_out + nr_in; direct++) {
 				if (!(nr_out + nr_in))
 					continue;
-				make_segs(segs, nr_out, nr_in, ++salt);
+				guest_make_segs(segs, nr_out, nr_in, ++salt);
 				head = guest_add(g, segs, nr_out + nr_in, direct);
 				KUNIT_ASSERT_TRUE(test, head >= 0);
 				guest_expose(g);
 				KUNIT_ASSERT_EQ(test, virtq_fetch(&g->vq, &chain), 1);
-				expect_chain(g, &chain, head, segs, nr_out, nr_in);
+				guest_expect_chain(g, &chain, head, 1, segs, nr_out, nr_in);
 				KUNIT_EXPECT_EQ(test, virtq_fetch(&g->vq, &chain), 0);
 				publish_one(g, head, salt);
 				KUNIT_ASSERT_EQ(test, guest_reap(g, &id, &len), 1);
@@ -219,7 +189,7 @@ static void table_is_copied(struct kunit *test)
 	struct virtq_seg segs[6];
 	int head;
 
-	make_segs(segs, 3, 3, 99);
+	guest_make_segs(segs, 3, 3, 99);
 	head = guest_add(g, segs, 6, 1);
 	guest_expose(g);
 	KUNIT_ASSERT_EQ(test, virtq_fetch(&g->vq, &chain), 1);
@@ -227,7 +197,7 @@ static void table_is_copied(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, g->mem.bytes, 5 * sizeof(struct vring_desc));
 	memset(guest_ptr(g, g->table[head], 16 * 5), 0xff, 16 * 5);
 	memset(g->desc, 0xff, 16 * 4);
-	expect_chain(g, &chain, head, segs, 3, 3);
+	guest_expect_chain(g, &chain, head, 1, segs, 3, 3);
 }
 
 static void describe_num(const u16 *num, char *desc)
@@ -256,7 +226,7 @@ static void full_ring(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, done);
 	for (round = 0; round < 4; round++) {
 		for (i = 0; i < *num; i++) {
-			make_segs(segs, 0, 1, i + 1);
+			guest_make_segs(segs, 0, 1, i + 1);
 			KUNIT_ASSERT_TRUE(test, guest_add(g, segs, 1, 1) >= 0);
 		}
 		KUNIT_EXPECT_EQ(test, guest_add(g, segs, 1, 1), -ENOSPC);
