@@ -73,7 +73,6 @@ static const struct init_row init_rows[] = {
 	{ "no device",			-EINVAL,	.num = 8, .no_device = true },
 	{ "no segs",			-EINVAL,	.num = 8, .no_segs = true },
 	{ "no table",			-EINVAL,	.num = 8, .no_table = true },
-	{ "packed is not built",	-EOPNOTSUPP,	.num = 8, .layout = VIRTQ_PACKED },
 	{ "no such layout",		-EINVAL,	.num = 8, .layout = VIRTQ_NR_LAYOUTS },
 };
 

@@ -8,16 +8,24 @@
 #include "virtq.h"
 #include "virtq_ops.h"
 
-/* A layout that is not here is not built: virtq_init() refuses it, so no ring ever has it. */
+/* Every layout there is; virtq_init() lets no other in. */
 static const struct virtq_ops *const virtq_layouts[VIRTQ_NR_LAYOUTS] = {
 	[VIRTQ_SPLIT] = &virtq_split_ops,
+	[VIRTQ_PACKED] = &virtq_packed_ops,
 };
 
-/*
- * Calls @op of the ring's layout by name, without an indirect call. With VIRTQ_PACKED in the table
- * above this becomes a choice by (vq)->layout between virtq_packed_##op and virtq_split_##op.
- */
-#define VIRTQ_CALL(vq, op, ...)	virtq_split_##op(vq, ##__VA_ARGS__)
+/* Calls @op of the ring's layout by name, without an indirect call. */
+#define VIRTQ_CALL(vq, op, ...)							\
+	((vq)->layout == VIRTQ_PACKED ? virtq_packed_##op(vq, ##__VA_ARGS__) :	\
+					virtq_split_##op(vq, ##__VA_ARGS__))
+
+bool virtq_segs_wrap(const struct virtq_seg *seg, const struct virtq_seg *end)
+{
+	for (; seg < end; seg++)
+		if (seg->addr + seg->len < seg->addr)
+			return true;
+	return false;
+}
 
 int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq_pos *pos)
 {
@@ -27,9 +35,6 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 	if ((unsigned int)cfg->layout >= VIRTQ_NR_LAYOUTS)
 		return -EINVAL;
 	ops = virtq_layouts[cfg->layout];
-	if (!ops)
-		return -EOPNOTSUPP;
-
 	if (!cfg->num || cfg->num > VIRTQ_MAX_NUM)
 		return -EINVAL;
 	if (!cfg->desc || !cfg->driver || !cfg->device)

@@ -42,7 +42,7 @@ struct virtq_mem;
 /**
  * enum virtq_layout - byte layout of a ring
  * @VIRTQ_SPLIT: descriptor table, available ring, used ring
- * @VIRTQ_PACKED: one descriptor ring, two event structures; not built yet
+ * @VIRTQ_PACKED: one descriptor ring, two event suppression structures
  * @VIRTQ_NR_LAYOUTS: number of layouts
  */
 enum virtq_layout { VIRTQ_SPLIT, VIRTQ_PACKED, VIRTQ_NR_LAYOUTS };
@@ -69,7 +69,8 @@ struct virtq_seg {
  * @avail_wrap: packed: wrap counter of @avail; split: ignored, false
  * @used_wrap: packed: wrap counter of @used; split: ignored, false
  *
- * @avail - @used is what was fetched and not yet published.
+ * Between @used and @avail is what was fetched and not yet published. A packed ring starts at slot
+ * 0 with both wrap counters true.
  */
 struct virtq_pos {
 	u16 avail, used;
@@ -79,16 +80,19 @@ struct virtq_pos {
 /**
  * struct virtq_cfg - what the driver and the owner agreed on; see virtq_init()
  * @layout: byte layout
- * @num: ring size, at most VIRTQ_MAX_NUM. Split: a power of two
+ * @num: ring size, at most VIRTQ_MAX_NUM. Split: a power of two; packed: any
  * @event_idx: VIRTIO_RING_F_EVENT_IDX negotiated
  * @indirect: VIRTIO_RING_F_INDIRECT_DESC negotiated
- * @desc: mapped descriptor area. Split: the descriptor table, 16 * @num bytes
- * @driver: mapped driver area. Split: the available ring, 6 + 2 * @num bytes
- * @device: mapped device area. Split: the used ring, 6 + 8 * @num bytes
+ * @desc: mapped descriptor area, 16 * @num bytes. Split: the descriptor table; packed: the ring
+ * @driver: mapped driver area. Split: the available ring, 6 + 2 * @num bytes; packed: the driver's
+ *	event suppression structure, 4 bytes
+ * @device: mapped device area. Split: the used ring, 6 + 8 * @num bytes; packed: the device's
+ *	event suppression structure, 4 bytes
  * @segs: room for the segments of one chain, the owner's
  * @max_segs: entries of @segs, at least @num. VIRTQ_MAX_NUM takes any chain a stock driver
  *	makes: an indirect table may have more entries than the ring
- * @table: room for one indirect table, VIRTQ_MAX_NUM entries, the owner's; NULL if not @indirect
+ * @table: room for one indirect table, VIRTQ_MAX_NUM entries of 16 bytes, the owner's; NULL if not
+ *	@indirect
  * @mem: passed on to virtq_mem_read() for indirect tables
  */
 struct virtq_cfg {
@@ -98,7 +102,7 @@ struct virtq_cfg {
 	void *desc, *driver, *device;
 	struct virtq_seg *segs;
 	u16 max_segs;
-	struct vring_desc *table;
+	void *table;
 	struct virtq_mem *mem;
 };
 
@@ -119,7 +123,9 @@ struct virtq_cfg {
  * @pos: next entry to fetch, next to publish
  * @avail_seen: split: available index when last read; @pos.avail runs up to it without
  *	looking again
- * @called: used position at the last virtq_need_call(): what the driver has been considered for
+ * @called: split: used position at the last virtq_need_call(): what the driver has been considered
+ *	for
+ * @uncalled: packed: slots published since the last virtq_need_call(), no more than @num
  * @inflight: by buffer id: fetched and not published. Bytes, not bits: a third of the instructions
  *
  * Fields are the engine's; others use the functions below. I: set by virtq_init(); R: by
@@ -131,20 +137,22 @@ struct virtq {
 	u16 num, mask, max_segs;
 	void *desc, *driver, *device;
 	struct virtq_seg *segs;
-	struct vring_desc *table;
+	void *table;
 	struct virtq_mem *mem;
 
 	struct virtq_pos pos;
 	u16 avail_seen;
 	u16 called;
+	u16 uncalled;
 	bool inflight[VIRTQ_MAX_NUM];
 };
 
 /**
  * struct virtq_chain - one buffer the driver made available
- * @id: what virtq_publish() wants back. Split: the head's index. Below VIRTQ_MAX_NUM, and no
- *	two buffers in flight have the same
- * @ndesc: ring slots it occupies, which virtq_publish() wants back too. Split: 1
+ * @id: what virtq_publish() wants back. Split: the head's index; packed: the buffer id. Below the
+ *	ring size, and no two buffers in flight have the same
+ * @ndesc: ring slots it occupies, which virtq_publish() wants back too. Split: 1; packed: the
+ *	descriptors of the chain
  * @nr_segs: segments, at least 1
  * @nr_out: of these the first @nr_out are for the device to read; the rest have VIRTQ_SEG_WRITE
  * @segs: the owner's array from &struct virtq_cfg; the next virtq_fetch() overwrites it, and
@@ -176,9 +184,9 @@ struct virtq_done {
  * Nothing is in flight afterwards, whatever @pos says, and nothing is written to the ring: kicks
  * are as the driver finds them in its ring until virtq_enable_kick() or virtq_disable_kick().
  *
- * Return: 0; -EINVAL for a size, an alignment (desc 16, avail 2, used 4), a missing pointer,
- * @cfg->max_segs below the ring size, or more than the ring size between @pos->used and
- * @pos->avail; -EOPNOTSUPP for a layout that is not built.
+ * Return: 0; -EINVAL for a size, an alignment (split: desc 16, driver 2, device 4; packed: 16, 4,
+ * 4), a missing pointer, @cfg->max_segs below the ring size, or a position that makes no sense:
+ * more than the ring size between @pos->used and @pos->avail, a slot the ring does not have.
  */
 int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq_pos *pos);
 
@@ -210,10 +218,12 @@ void virtq_get_pos(const struct virtq *vq, struct virtq_pos *pos);
  *
  * Return: 1 with a buffer, 0 if there is none, or what broke the ring:
  *
- * * -EINVAL: index of a head or a next descriptor out of range; available index further ahead
+ * * -EINVAL: index of a head or a next descriptor, or a buffer id, out of range; more available
  *   than the ring is long; a table that is empty, nested, has a NEXT beside it, or whose size is no
- *   multiple of a descriptor; a table without the feature; a readable segment after a writable one
- * * -ELOOP: more descriptors linked than the ring (or the table) has: a loop
+ *   multiple of a descriptor; a table without the feature; a readable segment after a writable one;
+ *   packed: a chain that goes on in a descriptor that is not available, or in a table
+ * * -ELOOP: more descriptors linked than the ring (or the table) has: a loop; packed: than it has
+ *   beside those in flight
  * * -E2BIG: a table of more than VIRTQ_MAX_NUM entries, a chain of more than @cfg->max_segs
  *   segments
  * * -EOVERFLOW: a segment that wraps around the address space, a chain of more than 2^32 bytes

@@ -5,7 +5,11 @@
 #ifndef _VHOST_BLK_VIRTQ_OPS_H
 #define _VHOST_BLK_VIRTQ_OPS_H
 
+#include <linux/compiler.h>
+#include <linux/errno.h>
+
 #include "virtq.h"
+#include "virtq_mem.h"
 
 /**
  * struct virtq_ops - a ring layout
@@ -33,7 +37,31 @@ struct virtq_ops {
 	bool (*empty)(const struct virtq *vq);
 };
 
+/*
+ * Copies an indirect table into vq->table. It is read once, whole: it is ours from then on. Entries
+ * have the same size in both layouts.
+ *
+ * Return: entries or -errno.
+ */
+static inline int virtq_load_table(struct virtq *vq, u64 addr, u32 len)
+{
+	int ret;
+
+	if (!vq->indirect || !len || len % sizeof(struct vring_desc))
+		return -EINVAL;
+	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc))
+		return -E2BIG;
+	ret = virtq_mem_read(vq->mem, addr, vq->table, len);
+	if (unlikely(ret))
+		return ret;
+	return len / sizeof(struct vring_desc);
+}
+
+/* Does a segment wrap around the end of the address space? Asked only where one might. */
+bool virtq_segs_wrap(const struct virtq_seg *seg, const struct virtq_seg *end);
+
 extern const struct virtq_ops virtq_split_ops;
+extern const struct virtq_ops virtq_packed_ops;
 
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain);
 void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
@@ -41,5 +69,12 @@ bool virtq_split_need_call(struct virtq *vq);
 bool virtq_split_enable_kick(struct virtq *vq);
 void virtq_split_disable_kick(struct virtq *vq);
 bool virtq_split_empty(const struct virtq *vq);
+
+int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain);
+void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+bool virtq_packed_need_call(struct virtq *vq);
+bool virtq_packed_enable_kick(struct virtq *vq);
+void virtq_packed_disable_kick(struct virtq *vq);
+bool virtq_packed_empty(const struct virtq *vq);
 
 #endif

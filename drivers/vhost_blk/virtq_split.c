@@ -16,7 +16,6 @@
 
 #include "virtq.h"
 #include "virtq_ops.h"
-#include "virtq_mem.h"
 #include "virtq_barrier.h"
 
 static_assert(sizeof(struct vring_desc) == 16);
@@ -145,37 +144,12 @@ static __always_inline int virtq_split_walk(struct virtq_walk *w)
 	return w->flags & table ? VIRTQ_WALK_TABLE : -EINVAL;
 }
 
-/*
- * Copies the indirect table a descriptor refers to into vq->table. It is read once, whole: it is
- * ours from then on. The flags are the referring descriptor's; its WRITE means nothing.
- *
- * Return: entries or -errno.
- */
+/* The table a descriptor refers to; its WRITE means nothing. Entries or -errno. */
 static int virtq_split_load_table(struct virtq *vq, const struct vring_desc *d, unsigned int flags)
 {
-	u64 addr = virtq_load64(&d->addr);
-	u32 len = virtq_load32(&d->len);
-	int ret;
-
-	if (!vq->indirect || flags & VRING_DESC_F_NEXT)
+	if (flags & VRING_DESC_F_NEXT)
 		return -EINVAL;
-	if (!len || len % sizeof(struct vring_desc))
-		return -EINVAL;
-	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc))
-		return -E2BIG;
-	ret = virtq_mem_read(vq->mem, addr, vq->table, len);
-	if (unlikely(ret))
-		return ret;
-	return len / sizeof(struct vring_desc);
-}
-
-/* Does a segment wrap around the end of the address space? Asked only where one might. */
-static noinline bool virtq_split_wraps(const struct virtq_seg *seg, const struct virtq_seg *end)
-{
-	for (; seg < end; seg++)
-		if (seg->addr + seg->len < seg->addr)
-			return true;
-	return false;
+	return virtq_load_table(vq, virtq_load64(&d->addr), virtq_load32(&d->len));
 }
 
 static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain)
@@ -224,7 +198,7 @@ static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain
 		return ret;
 	if (unlikely(w.bytes > 1ULL << 32))
 		return -EOVERFLOW;
-	if (unlikely((s64)w.addrs < 0) && virtq_split_wraps(segs, w.seg))
+	if (unlikely((s64)w.addrs < 0) && virtq_segs_wrap(segs, w.seg))
 		return -EOVERFLOW;
 
 	chain->id = head;
