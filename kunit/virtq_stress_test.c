@@ -31,6 +31,7 @@ struct stress {
 	u16 *sent, nr_sent, first_sent;	/* heads in the order made available */
 	struct virtq_done *held;	/* fetched, not published */
 	u16 nr_held;
+	bool packed, indirect;
 	bool kicked, called;
 	u32 added, fetched, published, reaped, kicks, calls;
 };
@@ -40,9 +41,10 @@ static u32 below(struct stress *s, u32 n)
 	return guest_rand(&s->seed) % n;
 }
 
-static void make_buffer(struct stress *s, struct buffer *b, unsigned int max_segs)
+/* Returns how many of the segments go into the ring itself; the others go into a table. */
+static unsigned int make_buffer(struct stress *s, struct buffer *b)
 {
-	unsigned int i;
+	unsigned int max_segs = s->indirect ? MAX_SEGS : s->g->num, i;
 
 	b->nr = min(1 + below(s, below(s, 4) ? 4 : MAX_SEGS), max_segs);
 	b->nr_out = below(s, b->nr + 1);
@@ -52,10 +54,15 @@ static void make_buffer(struct stress *s, struct buffer *b, unsigned int max_seg
 		b->segs[i].len = below(s, 8) ? guest_rand(&s->seed) >> 8 : 0;
 		b->segs[i].flags = i < b->nr_out ? 0 : VIRTQ_SEG_WRITE;
 	}
+	if (!s->indirect)
+		return b->nr;
+	if (!s->packed)
+		return below(s, b->nr + 1);
+	return b->nr > s->g->num || below(s, 2) ? 0 : b->nr;
 }
 
 /* The driver is awake: it takes what came back, adds some, kicks, perhaps goes to sleep. */
-static void driver_runs(struct stress *s, bool indirect)
+static void driver_runs(struct stress *s)
 {
 	struct kunit *test = s->test;
 	struct guest *g = s->g;
@@ -74,10 +81,11 @@ static void driver_runs(struct stress *s, bool indirect)
 		}
 		for (n = below(s, 2 * g->num); n && s->added < BUFFERS; n--) {
 			struct buffer b = { .out = true };
+			unsigned int direct;
 			int head;
 
-			make_buffer(s, &b, indirect ? MAX_SEGS : g->num);
-			head = guest_add(g, b.segs, b.nr, indirect ? below(s, b.nr + 1) : b.nr);
+			direct = make_buffer(s, &b);
+			head = guest_add(g, b.segs, b.nr, direct);
 			if (head < 0)
 				break;
 			KUNIT_ASSERT_FALSE(test, s->buf[head].out);
@@ -168,6 +176,7 @@ static void device_runs(struct stress *s)
 struct ring {
 	u16 num, start;
 	bool event_idx, indirect;
+	enum virtq_layout layout;
 };
 
 static const struct ring rings[] = {
@@ -175,11 +184,18 @@ static const struct ring rings[] = {
 	{ 8, 65535, false, true }, { 16, 30000, true, true }, { 64, 65000, true, false },
 	{ 64, 65000, false, false }, { 128, 65530, true, true }, { 256, 64000, true, true },
 	{ 256, 65535, false, true },
+	{ 1, 0, false, false, VIRTQ_PACKED }, { 1, 1, true, true, VIRTQ_PACKED },
+	{ 2, 3, true, false, VIRTQ_PACKED }, { 3, 0, true, true, VIRTQ_PACKED },
+	{ 5, 7, true, false, VIRTQ_PACKED }, { 8, 0, false, true, VIRTQ_PACKED },
+	{ 64, 100, true, false, VIRTQ_PACKED }, { 64, 100, false, false, VIRTQ_PACKED },
+	{ 100, 199, true, true, VIRTQ_PACKED }, { 256, 0, true, true, VIRTQ_PACKED },
+	{ 1000, 999, true, true, VIRTQ_PACKED }, { 1000, 500, false, false, VIRTQ_PACKED },
 };
 
 static void describe(const struct ring *r, char *desc)
 {
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "num %u start %u%s%s", r->num, r->start,
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s num %u start %u%s%s",
+		 r->layout == VIRTQ_PACKED ? "packed" : "split", r->num, r->start,
 		 r->event_idx ? " event_idx" : "", r->indirect ? " indirect" : "");
 }
 
@@ -191,6 +207,7 @@ static void random_driver(struct kunit *test)
 	struct stress *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
 	unsigned int idle = 0;
 	struct guest_opts opts = {
+		.layout = r->layout,
 		.num = r->num,
 		.start = r->start,
 		.event_idx = r->event_idx,
@@ -200,6 +217,8 @@ static void random_driver(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, s);
 	s->test = test;
 	s->g = guest_new(test, &opts);
+	s->packed = r->layout == VIRTQ_PACKED;
+	s->indirect = r->indirect;
 	s->seed = 20261120 + r->num;
 	s->buf = kunit_kzalloc(test, r->num * sizeof(*s->buf), GFP_KERNEL);
 	s->sent = kunit_kzalloc(test, r->num * sizeof(*s->sent), GFP_KERNEL);
@@ -207,7 +226,7 @@ static void random_driver(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, s->buf && s->sent && s->held);
 
 	virtq_enable_kick(&s->g->vq);
-	driver_runs(s, r->indirect);
+	driver_runs(s);
 	while (s->reaped < BUFFERS && idle < IDLE) {
 		u32 before = s->added + s->fetched + s->published + s->reaped;
 
@@ -217,10 +236,10 @@ static void random_driver(struct kunit *test)
 		if (s->nr_held && below(s, 2))
 			device_publishes(s, 1 + below(s, s->nr_held));
 		if (s->called && below(s, 2))
-			driver_runs(s, r->indirect);
+			driver_runs(s);
 		/* The driver has work of its own, too, as long as there is room. */
 		if (s->added < BUFFERS && s->g->nr_free && !below(s, 8))
-			driver_runs(s, r->indirect);
+			driver_runs(s);
 		idle = before == s->added + s->fetched + s->published + s->reaped ? idle + 1 : 0;
 	}
 	KUNIT_EXPECT_TRUE_MSG(test, idle < IDLE, "asleep with %u added, %u fetched, %u reaped",
