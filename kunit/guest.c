@@ -67,6 +67,7 @@ struct guest *guest_new(struct kunit *test, const struct guest_opts *opts)
 	g->cfg.num = g->num;
 	g->cfg.event_idx = opts->event_idx;
 	g->cfg.indirect = opts->indirect;
+	g->cfg.in_order = opts->in_order;
 	g->cfg.max_segs = opts->max_segs ?: VIRTQ_MAX_NUM;
 	/* Exactly as long as the engine may assume: what is behind is poisoned where it can be. */
 	g->cfg.segs = kunit_kzalloc(test, g->cfg.max_segs * sizeof(*g->cfg.segs), GFP_KERNEL);
@@ -74,6 +75,10 @@ struct guest *guest_new(struct kunit *test, const struct guest_opts *opts)
 	g->cfg.mem = &g->mem;
 	KUNIT_ASSERT_NOT_NULL(test, g->cfg.segs);
 	KUNIT_ASSERT_NOT_NULL(test, g->cfg.table);
+	if (opts->in_order) {
+		g->cfg.order = kunit_kzalloc(test, sizeof(*g->cfg.order), GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, g->cfg.order);
+	}
 	g->layout->init(g, opts->start, &pos);
 	KUNIT_ASSERT_EQ(test, virtq_init(&g->vq, &g->cfg, &pos), 0);
 	return g;

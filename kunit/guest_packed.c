@@ -209,6 +209,7 @@ static bool guest_packed_peek(struct guest *g, u16 *id, u32 *len)
 
 static void guest_packed_done(struct guest *g, u16 id)
 {
+	KUNIT_ASSERT_TRUE(g->test, g->direct[id] > 0);
 	guest_advance(g, &g->at_reaped, g->direct[id]);
 	g->nr_free += g->direct[id];
 	g->ids[g->nr_ids++] = id;

@@ -140,6 +140,7 @@ static void guest_split_done(struct guest *g, u16 id)
 	g->reaped++;
 	/* The descriptors are still linked as guest_split_add() left them. */
 	for (at = id, n = g->direct[id]; n; n--) {
+		KUNIT_ASSERT_LT(g->test, g->nr_free, g->num);
 		g->free[g->nr_free++] = at;
 		at = cpu16(g->desc[at].next);
 	}

@@ -48,12 +48,17 @@ static unsigned int make_buffer(struct stress *s, struct buffer *b)
 
 	b->nr = min(1 + below(s, below(s, 4) ? 4 : MAX_SEGS), max_segs);
 	b->nr_out = below(s, b->nr + 1);
-	b->len = guest_rand(&s->seed);
+	b->len = 0;
 	for (i = 0; i < b->nr; i++) {
 		b->segs[i].addr = (u64)guest_rand(&s->seed) << 12;
 		b->segs[i].len = below(s, 8) ? guest_rand(&s->seed) >> 8 : 0;
 		b->segs[i].flags = i < b->nr_out ? 0 : VIRTQ_SEG_WRITE;
+		if (i >= b->nr_out)
+			b->len += b->segs[i].len;
 	}
+	/* Mostly used completely, now and then not. */
+	if (b->len && !below(s, 4))
+		b->len = below(s, b->len);
 	if (!s->indirect)
 		return b->nr;
 	if (!s->packed)
@@ -177,6 +182,7 @@ struct ring {
 	u16 num, start;
 	bool event_idx, indirect;
 	enum virtq_layout layout;
+	bool in_order;
 };
 
 static const struct ring rings[] = {
@@ -194,9 +200,10 @@ static const struct ring rings[] = {
 
 static void describe(const struct ring *r, char *desc)
 {
-	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s num %u start %u%s%s",
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s num %u start %u%s%s%s",
 		 r->layout == VIRTQ_PACKED ? "packed" : "split", r->num, r->start,
-		 r->event_idx ? " event_idx" : "", r->indirect ? " indirect" : "");
+		 r->event_idx ? " event_idx" : "", r->indirect ? " indirect" : "",
+		 r->in_order ? " in_order" : "");
 }
 
 KUNIT_ARRAY_PARAM(ring, rings, describe);
@@ -208,6 +215,7 @@ static void random_driver(struct kunit *test)
 	unsigned int idle = 0;
 	struct guest_opts opts = {
 		.layout = r->layout,
+		.in_order = r->in_order,
 		.num = r->num,
 		.start = r->start,
 		.event_idx = r->event_idx,

@@ -2,7 +2,10 @@
 /*
  * Ring engine: what both layouts share, and the one place that knows there is more than one.
  */
+#include <linux/compiler.h>
 #include <linux/errno.h>
+#include <linux/limits.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 
 #include "virtq.h"
@@ -43,6 +46,8 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 		return -EINVAL;
 	if (cfg->indirect && !cfg->table)
 		return -EINVAL;
+	if (cfg->in_order && !cfg->order)
+		return -EINVAL;
 	ret = ops->check(cfg, pos);
 	if (ret)
 		return ret;
@@ -56,6 +61,10 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 	vq->max_segs = cfg->max_segs;
 	vq->segs = cfg->segs;
 	vq->table = cfg->table;
+	if (cfg->in_order) {
+		vq->order = cfg->order;
+		memset(vq->order, 0, sizeof(*vq->order));
+	}
 	vq->mem = cfg->mem;
 	virtq_set_rings(vq, cfg->desc, cfg->driver, cfg->device);
 	ops->set_pos(vq, pos);
@@ -74,14 +83,76 @@ void virtq_get_pos(const struct virtq *vq, struct virtq_pos *pos)
 	*pos = vq->pos;
 }
 
+/* A buffer was fetched whose turn comes after all those before it. */
+static noinline void virtq_order_fetched(struct virtq_order *o, const struct virtq_chain *chain)
+{
+	u64 len = 0;
+	unsigned int i;
+
+	for (i = chain->nr_out; i < chain->nr_segs; i++)
+		len += chain->segs[i].len;
+	o->buf[chain->id] = (struct virtq_order_buf){
+		.ndesc = chain->ndesc,
+		/* A length can't be 2^32; a driver is told of one byte less then. */
+		.in_len = min(len, (u64)U32_MAX),
+	};
+	o->id[(o->first + o->nr++) % VIRTQ_MAX_NUM] = chain->id;
+}
+
+/*
+ * Remembers what is done, and gives back what is next: a run of buffers under one used entry, which
+ * has the id and the length of the last. A driver takes those before it as used completely, so a
+ * run ends with the first that is not.
+ */
+static noinline void virtq_order_publish(struct virtq *vq, const struct virtq_done *done,
+					 unsigned int n)
+{
+	struct virtq_batch b = virtq_batch_start(vq);
+	struct virtq_order *o = vq->order;
+	struct virtq_done run = { 0 };
+
+	for (; n; n--, done++) {
+		o->buf[done->id].len = done->len;
+		o->buf[done->id].done = true;
+	}
+	for (; o->nr; o->nr--, o->first = (o->first + 1) % VIRTQ_MAX_NUM) {
+		u16 id = o->id[o->first];
+		struct virtq_order_buf *buf = &o->buf[id];
+
+		if (!buf->done)
+			break;
+		vq->inflight[id] = false;
+		run.id = id;
+		run.len = buf->len;
+		run.ndesc += buf->ndesc;
+		if (buf->len < buf->in_len) {
+			VIRTQ_CALL(vq, stage, &b, &run);
+			run.ndesc = 0;
+		}
+	}
+	if (run.ndesc)
+		VIRTQ_CALL(vq, stage, &b, &run);
+	VIRTQ_CALL(vq, commit, &b);
+}
+
 int virtq_fetch(struct virtq *vq, struct virtq_chain *chain)
 {
-	return VIRTQ_CALL(vq, fetch, chain);
+	int ret;
+
+	if (likely(!vq->order))
+		return VIRTQ_CALL(vq, fetch, chain);
+	ret = VIRTQ_CALL(vq, fetch, chain);
+	if (ret > 0)
+		virtq_order_fetched(vq->order, chain);
+	return ret;
 }
 
 void virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
 {
-	VIRTQ_CALL(vq, publish, done, n);
+	if (likely(!vq->order))
+		VIRTQ_CALL(vq, publish, done, n);
+	else
+		virtq_order_publish(vq, done, n);
 }
 
 bool virtq_need_call(struct virtq *vq)

@@ -78,11 +78,29 @@ struct virtq_pos {
 };
 
 /**
+ * struct virtq_order - the order of buffers in flight, for VIRTIO_F_IN_ORDER; the engine's
+ * @first: oldest entry of @id
+ * @nr: entries of @id
+ * @id: ids as they were fetched
+ * @buf: by id: slots it takes, its writable bytes, and once it is done the length to report
+ */
+struct virtq_order {
+	u16 first, nr;
+	u16 id[VIRTQ_MAX_NUM];
+	struct virtq_order_buf {
+		u16 ndesc;
+		bool done;
+		u32 in_len, len;
+	} buf[VIRTQ_MAX_NUM];
+};
+
+/**
  * struct virtq_cfg - what the driver and the owner agreed on; see virtq_init()
  * @layout: byte layout
  * @num: ring size, at most VIRTQ_MAX_NUM. Split: a power of two; packed: any
  * @event_idx: VIRTIO_RING_F_EVENT_IDX negotiated
  * @indirect: VIRTIO_RING_F_INDIRECT_DESC negotiated
+ * @in_order: VIRTIO_F_IN_ORDER negotiated
  * @desc: mapped descriptor area, 16 * @num bytes. Split: the descriptor table; packed: the ring
  * @driver: mapped driver area. Split: the available ring, 6 + 2 * @num bytes; packed: the driver's
  *	event suppression structure, 4 bytes
@@ -93,16 +111,18 @@ struct virtq_pos {
  *	makes: an indirect table may have more entries than the ring
  * @table: room for one indirect table, VIRTQ_MAX_NUM entries of 16 bytes, the owner's; NULL if not
  *	@indirect
+ * @order: memory, the owner's; NULL if not @in_order
  * @mem: passed on to virtq_mem_read() for indirect tables
  */
 struct virtq_cfg {
 	enum virtq_layout layout;
 	u16 num;
-	bool event_idx, indirect;
+	bool event_idx, indirect, in_order;
 	void *desc, *driver, *device;
 	struct virtq_seg *segs;
 	u16 max_segs;
 	void *table;
+	struct virtq_order *order;
 	struct virtq_mem *mem;
 };
 
@@ -119,6 +139,7 @@ struct virtq_cfg {
  * @device: R: device area, written by us
  * @segs: I: segments of the chain fetched last
  * @table: I: copy of the indirect table read last
+ * @order: I: what is in flight, in order; NULL without VIRTIO_F_IN_ORDER
  * @mem: I: guest memory, for indirect tables
  * @pos: next entry to fetch, next to publish
  * @avail_seen: split: available index when last read; @pos.avail runs up to it without
@@ -138,6 +159,7 @@ struct virtq {
 	void *desc, *driver, *device;
 	struct virtq_seg *segs;
 	void *table;
+	struct virtq_order *order;
 	struct virtq_mem *mem;
 
 	struct virtq_pos pos;
@@ -243,6 +265,13 @@ int virtq_fetch(struct virtq *vq, struct virtq_chain *chain);
  * The driver sees the whole batch at once: entries first, one index (or first flags) last. What the
  * device wrote into the buffers is ordered before that. From here on the driver may make the same
  * ids available again.
+ *
+ * With VIRTIO_F_IN_ORDER buffers may be given back here in any order all the same. Those whose turn
+ * it is not are held back, nothing of them is in the ring, and they count as in flight in
+ * virtq_get_pos(); they go out with the last of those before them. A run of buffers goes out under
+ * one used entry, that of its last. The driver takes the others as used completely (virtio 1.4,
+ * 2.7.14 and 2.8.12), so one whose length is not that of all its writable segments has an entry of
+ * its own length: it is the last of its run.
  */
 void virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
 

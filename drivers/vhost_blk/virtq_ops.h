@@ -12,11 +12,32 @@
 #include "virtq_mem.h"
 
 /**
+ * struct virtq_batch - used entries that are written and not to be seen yet
+ * @used: where the next one goes
+ * @wrap: packed: wrap counter of @used
+ * @flags: packed: those of the first entry, which are stored last
+ * @n: entries
+ */
+struct virtq_batch {
+	u16 used;
+	bool wrap;
+	u16 flags;
+	unsigned int n;
+};
+
+static inline struct virtq_batch virtq_batch_start(const struct virtq *vq)
+{
+	return (struct virtq_batch){ .used = vq->pos.used, .wrap = vq->pos.used_wrap };
+}
+
+/**
  * struct virtq_ops - a ring layout
  * @check: size, alignment, position; 0 or -EINVAL
  * @set_pos: start at a position
  * @fetch: see virtq_fetch()
- * @publish: see virtq_publish()
+ * @publish: see virtq_publish(); not for a ring that is used in order
+ * @stage: write a used entry, which accounts for so many slots, and do not show it yet
+ * @commit: show a batch. Nothing happens if it is empty
  * @need_call: see virtq_need_call()
  * @enable_kick: see virtq_enable_kick()
  * @disable_kick: see virtq_disable_kick()
@@ -31,6 +52,8 @@ struct virtq_ops {
 	void (*set_pos)(struct virtq *vq, const struct virtq_pos *pos);
 	int (*fetch)(struct virtq *vq, struct virtq_chain *chain);
 	void (*publish)(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+	void (*stage)(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done);
+	void (*commit)(struct virtq *vq, const struct virtq_batch *b);
 	bool (*need_call)(struct virtq *vq);
 	bool (*enable_kick)(struct virtq *vq);
 	void (*disable_kick)(struct virtq *vq);
@@ -65,6 +88,8 @@ extern const struct virtq_ops virtq_packed_ops;
 
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain);
 void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done);
+void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b);
 bool virtq_split_need_call(struct virtq *vq);
 bool virtq_split_enable_kick(struct virtq *vq);
 void virtq_split_disable_kick(struct virtq *vq);
@@ -72,6 +97,8 @@ bool virtq_split_empty(const struct virtq *vq);
 
 int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain);
 void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done);
+void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b);
 bool virtq_packed_need_call(struct virtq *vq);
 bool virtq_packed_enable_kick(struct virtq *vq);
 void virtq_packed_disable_kick(struct virtq *vq);

@@ -213,38 +213,58 @@ int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain)
 	return virtq_packed_take(vq, chain, flags);
 }
 
-void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+static __always_inline void virtq_packed_put(struct virtq *vq, struct virtq_batch *b,
+					     const struct virtq_done *done)
+{
+	struct pvirtq_desc *ring = vq->desc, *d = &ring[b->used];
+	u16 flags = b->wrap ? PVIRTQ_AVAIL | PVIRTQ_USED : 0;
+
+	if (done->len)
+		flags |= VRING_DESC_F_WRITE;
+	virtq_store16(&d->id, done->id);
+	virtq_store32(&d->len, done->len);
+	/* The driver looks at them in turn, so the first hides the others. */
+	if (b->n++)
+		virtq_store16(&d->flags, flags);
+	else
+		b->flags = flags;
+	virtq_packed_advance(vq, &b->used, &b->wrap, done->ndesc);
+}
+
+void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done)
+{
+	virtq_packed_put(vq, b, done);
+}
+
+void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
 {
 	struct pvirtq_desc *ring = vq->desc, *first = &ring[vq->pos.used];
-	unsigned int i, flags, first_flags = 0;
+	unsigned int slots;
 
-	if (!n)
+	if (!b->n)
 		return;
-	for (i = 0; i < n; i++, done++) {
-		struct pvirtq_desc *d = &ring[vq->pos.used];
-
-		flags = vq->pos.used_wrap ? PVIRTQ_AVAIL | PVIRTQ_USED : 0;
-		if (done->len)
-			flags |= VRING_DESC_F_WRITE;
-		virtq_store16(&d->id, done->id);
-		virtq_store32(&d->len, done->len);
-		/* The driver looks at them in turn, so the first hides the others. */
-		if (i)
-			virtq_store16(&d->flags, flags);
-		else
-			first_flags = flags;
-		vq->inflight[done->id] = false;
-		vq->uncalled += done->ndesc;
-		virtq_packed_advance(vq, &vq->pos.used, &vq->pos.used_wrap, done->ndesc);
-	}
+	slots = b->used - vq->pos.used + (b->wrap != vq->pos.used_wrap ? vq->num : 0);
 	/* Further back than the ring is long the driver can't be waiting for anything. */
-	vq->uncalled = min(vq->uncalled, vq->num);
+	vq->uncalled = min(vq->uncalled + slots, vq->num);
+	vq->pos.used = b->used;
+	vq->pos.used_wrap = b->wrap;
 	/*
 	 * Release: all the used descriptors, and what the device wrote into the buffers, are seen
 	 * before the flags of the first. Partner: the driver's read barrier between loading these
 	 * flags and all else.
 	 */
-	virtq_store16_release(&first->flags, first_flags);
+	virtq_store16_release(&first->flags, b->flags);
+}
+
+void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+{
+	struct virtq_batch b = virtq_batch_start(vq);
+
+	for (; n; n--, done++) {
+		virtq_packed_put(vq, &b, done);
+		vq->inflight[done->id] = false;
+	}
+	virtq_packed_commit(vq, &b);
 }
 
 bool virtq_packed_need_call(struct virtq *vq)
@@ -329,6 +349,8 @@ const struct virtq_ops virtq_packed_ops = {
 	.set_pos	= virtq_packed_set_pos,
 	.fetch		= virtq_packed_fetch,
 	.publish	= virtq_packed_publish,
+	.stage		= virtq_packed_stage,
+	.commit		= virtq_packed_commit,
 	.need_call	= virtq_packed_need_call,
 	.enable_kick	= virtq_packed_enable_kick,
 	.disable_kick	= virtq_packed_disable_kick,

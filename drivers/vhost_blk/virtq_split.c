@@ -223,24 +223,48 @@ int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
 	return virtq_split_take(vq, chain);
 }
 
-void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+static __always_inline void virtq_split_put(struct vring_used_elem *elem,
+					    const struct virtq_done *done)
+{
+	virtq_store32(&elem->id, done->id);
+	virtq_store32(&elem->len, done->len);
+}
+
+static __always_inline void virtq_split_show(struct virtq *vq, u16 idx)
 {
 	struct vring_used *used = vq->device;
-	u16 idx = vq->pos.used;
 
-	for (; n; n--, done++, idx++) {
-		struct vring_used_elem *elem = &used->ring[idx & vq->mask];
-
-		virtq_store32(&elem->id, done->id);
-		virtq_store32(&elem->len, done->len);
-		vq->inflight[done->id] = false;
-	}
 	vq->pos.used = idx;
 	/*
 	 * Release: the entries, and what the device wrote into the buffers, are seen before idx.
 	 * Partner: the driver's read barrier between loading used->idx and the used entries.
 	 */
 	virtq_store16_release(&used->idx, idx);
+}
+
+void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+{
+	struct vring_used *used = vq->device;
+	u16 idx = vq->pos.used;
+
+	for (; n; n--, done++, idx++) {
+		virtq_split_put(&used->ring[idx & vq->mask], done);
+		vq->inflight[done->id] = false;
+	}
+	virtq_split_show(vq, idx);
+}
+
+void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done)
+{
+	struct vring_used *used = vq->device;
+
+	virtq_split_put(&used->ring[b->used & vq->mask], done);
+	b->used += done->ndesc;
+}
+
+void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b)
+{
+	virtq_split_show(vq, b->used);
 }
 
 bool virtq_split_need_call(struct virtq *vq)
@@ -299,6 +323,8 @@ const struct virtq_ops virtq_split_ops = {
 	.set_pos	= virtq_split_set_pos,
 	.fetch		= virtq_split_fetch,
 	.publish	= virtq_split_publish,
+	.stage		= virtq_split_stage,
+	.commit		= virtq_split_commit,
 	.need_call	= virtq_split_need_call,
 	.enable_kick	= virtq_split_enable_kick,
 	.disable_kick	= virtq_split_disable_kick,
