@@ -5,6 +5,7 @@
 #include <linux/bits.h>
 #include <linux/init.h>
 #include <linux/module.h>
+#include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ring.h>
 
 #include "queue.h"
@@ -19,7 +20,8 @@ static const struct vinf_engine_ops vblk_engine = {
 	.size = sizeof(vblk_engine),
 	.owner = THIS_MODULE,
 	.name = "vhost_blk " VBLK_VERSION,
-	.features = BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
+	.features = BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |
+		    BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER),
 	.start = vblk_queue_start,
 	.stop = vblk_queue_stop,
 	.process = vblk_queue_process,

@@ -33,6 +33,7 @@ struct virtq_mem {
  * @published: something was published since the driver was last considered for a notification
  * @done: the answers
  * @ranges: of the request being parsed
+ * @order: what is in flight, in order, for VIRTIO_F_IN_ORDER
  * @table: copy of an indirect table
  * @segs: segments of the buffer fetched last
  */
@@ -45,6 +46,7 @@ struct vblk_queue {
 	bool published;
 	struct virtq_done done[VBLK_BATCH];
 	struct vblk_range ranges[VBLK_MAX_RANGES];
+	struct virtq_order order;
 	struct vring_desc table[VIRTQ_MAX_NUM];
 	struct virtq_seg segs[VIRTQ_MAX_NUM];
 };
@@ -144,12 +146,14 @@ int vblk_queue_start(struct vinf_vq *vq)
 		.num = vq->num,
 		.event_idx = vq->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
 		.indirect = vq->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
+		.in_order = vq->features & BIT_ULL(VIRTIO_F_IN_ORDER),
 		.desc = vq->rings.desc,
 		.driver = vq->rings.driver,
 		.device = vq->rings.device,
 		.segs = q->segs,
 		.max_segs = ARRAY_SIZE(q->segs),
 		.table = q->table,
+		.order = &q->order,
 		.mem = &q->mem,
 	}, &pos);
 	if (ret) {

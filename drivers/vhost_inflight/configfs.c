@@ -93,6 +93,8 @@ CONFIGFS_ATTR(vinf_conf_, _name)
 VINF_CONF_BOOL(read_only);
 VINF_CONF_BOOL(indirect_desc);
 VINF_CONF_BOOL(event_idx);
+VINF_CONF_BOOL(packed);
+VINF_CONF_BOOL(in_order);
 VINF_CONF_BOOL(discard);
 VINF_CONF_UINT(num_queues, 1, VINF_MAX_QUEUES, vinf_any);
 VINF_CONF_UINT(queue_size, 2, VINF_MAX_QUEUE_SIZE, vinf_pow2);
@@ -294,6 +296,8 @@ static struct configfs_attribute *vinf_conf_attrs[] = {
 	&vinf_conf_attr_drain_timeout_ms,
 	&vinf_conf_attr_indirect_desc,
 	&vinf_conf_attr_event_idx,
+	&vinf_conf_attr_packed,
+	&vinf_conf_attr_in_order,
 	&vinf_conf_attr_discard,
 	&vinf_conf_attr_enable,
 	&vinf_conf_attr_resize,

@@ -12,7 +12,10 @@
 #include "trace.h"
 
 /* What the engine has to be able to do; the other features are the holder's. */
-#define VINF_RING_FEATURES (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX))
+#define VINF_RING_FEATURES (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |	\
+			    BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |		\
+			    BIT_ULL(VIRTIO_F_RING_PACKED) |		\
+			    BIT_ULL(VIRTIO_F_IN_ORDER))
 
 #define VINF_MINORS	BIT(MINORBITS)
 /* Work items of one device that may block at the same time. */

@@ -301,58 +301,28 @@ static long vinf_set_vring_err(struct vinf_cmd *c)
 	return vinf_bind(c->q, &c->q->err, c->arg.file.fd);
 }
 
-/* ---- rings ---- */
+/* ---- rings: what these may be given depends on the features taken, see vring.c ---- */
 
-/*
- * -EINVAL for 0, more than the device has, and what is no power of two; -EBUSY while the queue
- * runs.
- */
 static long vinf_set_vring_num(struct vinf_cmd *c)
 {
-	u32 num = c->arg.state.num;
-
-	if (!num || num > c->dev->queue_size || !is_power_of_2(num))
-		return -EINVAL;
-	c->q->num = num;
-	return 0;
+	return vinf_vring_set_num(c->q, c->arg.state.num);
 }
 
-/*
- * -EOPNOTSUPP for flags (there is no log of ours behind log_guest_addr); -EINVAL for alignment
- * (virtio 1.4, 2.7).
- */
 static long vinf_set_vring_addr(struct vinf_cmd *c)
 {
-	const struct vhost_vring_addr *a = &c->arg.addr;
-
-	if (a->flags)
-		return -EOPNOTSUPP;
-	if (!IS_ALIGNED(a->desc_user_addr, VRING_DESC_ALIGN_SIZE) ||
-	    !IS_ALIGNED(a->avail_user_addr, VRING_AVAIL_ALIGN_SIZE) ||
-	    !IS_ALIGNED(a->used_user_addr, VRING_USED_ALIGN_SIZE))
-		return -EINVAL;
-	c->q->addr[VINF_AREA_DESC] = a->desc_user_addr;
-	c->q->addr[VINF_AREA_DRIVER] = a->avail_user_addr;
-	c->q->addr[VINF_AREA_DEVICE] = a->used_user_addr;
-	c->q->addr_set = true;
-	return 0;
+	return vinf_vring_set_addr(c->q, &c->arg.addr);
 }
 
-/* Nothing is in flight at the base: what the used index says is where we go on. */
 static long vinf_set_vring_base(struct vinf_cmd *c)
 {
-	if (c->arg.state.num > U16_MAX)
-		return -EINVAL;
-	c->q->vq.pos = (struct vinf_pos){ .avail = c->arg.state.num, .used = c->arg.state.num };
-	return 0;
+	return vinf_vring_set_base(c->q, c->arg.state.num);
 }
 
-/* While the queue runs this is a moment's view; after SUSPEND it is exact. */
 static long vinf_get_vring_base(struct vinf_cmd *c)
 {
 	if (mutex_lock_killable(&c->q->lock))
 		return -EINTR;
-	c->arg.state.num = c->q->vq.pos.avail;
+	c->arg.state.num = vinf_vring_base(c->q);
 	mutex_unlock(&c->q->lock);
 	return 0;
 }
@@ -466,8 +436,8 @@ static long vinf_get_queue(struct vinf_cmd *c)
 	info->num = READ_ONCE(q->num);
 	info->depth = READ_ONCE(q->vq.depth);
 	info->depth_max = READ_ONCE(q->vq.depth_max);
-	info->avail_idx = READ_ONCE(q->vq.pos.avail);
-	info->used_idx = READ_ONCE(q->vq.pos.used);
+	info->avail_idx = vinf_vring_avail(q);
+	info->used_idx = vinf_vring_used(q);
 	info->requests = READ_ONCE(stat[VINF_STAT_REQUESTS]);
 	info->reads = READ_ONCE(stat[VINF_STAT_READS]);
 	info->writes = READ_ONCE(stat[VINF_STAT_WRITES]);

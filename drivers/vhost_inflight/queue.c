@@ -69,7 +69,8 @@ void vinf_queue_forget(struct vinf_queue *q)
 	q->addr_set = false;
 	q->ready = false;
 	memset(q->addr, 0, sizeof(q->addr));
-	memset(&q->vq.pos, 0, sizeof(q->vq.pos));
+	/* Split rings leave the wrap counters alone. */
+	q->vq.pos = (struct vinf_pos){ .avail_wrap = 1, .used_wrap = 1 };
 	WRITE_ONCE(q->error, 0);
 	q->vq.broken = 0;
 	q->vq.gone = 0;

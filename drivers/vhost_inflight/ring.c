@@ -9,24 +9,21 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
-#include <uapi/linux/virtio_ring.h>
 
 #include "vinf.h"
 #include "trace.h"
 
-/* Length and alignment of each area; virtio 1.4, 2.7 (split). */
 static u32 vinf_area_len(const struct vinf_queue *q, enum vinf_area area)
 {
-	u32 num = q->vq.num;
+	const struct vinf_ring_layout *layout = vinf_ring_layout(q->vq.features);
 
-	switch (area) {
-	case VINF_AREA_DESC:
-		return num * sizeof(struct vring_desc);
-	case VINF_AREA_DRIVER:		/* flags, idx, ring, used_event */
-		return sizeof(__le16) * (num + 3);
-	default:			/* flags, idx, ring, avail_event */
-		return sizeof(__le16) * 3 + num * sizeof(struct vring_used_elem);
-	}
+	return layout->area[area].fixed + q->vq.num * layout->area[area].per_slot;
+}
+
+/* Is it for the device to write? */
+static bool vinf_area_written(const struct vinf_queue *q, enum vinf_area area)
+{
+	return vinf_ring_layout(q->vq.features)->area[area].written;
 }
 
 static int vinf_charge(struct mm_struct *mm, unsigned int nr)
@@ -51,7 +48,7 @@ static int vinf_area_pin(struct vinf_queue *q, enum vinf_area area, struct page 
 {
 	u64 iova = q->addr[area];
 	u32 len = vinf_area_len(q, area), got;
-	u32 perm = area == VINF_AREA_DEVICE ? VHOST_ACCESS_RW : VHOST_ACCESS_RO;
+	u32 perm = vinf_area_written(q, area) ? VHOST_ACCESS_RW : VHOST_ACCESS_RO;
 	unsigned int nr = 0;
 	int ret;
 
@@ -207,7 +204,7 @@ static void vinf_areas_drop(struct vinf_queue *q, struct vinf_area_map *area)
 	vinf_areas_vunmap(area);
 	atomic64_sub(vinf_areas_pages(area), &q->ring_mm->pinned_vm);
 	for (i = 0; i < VINF_NR_AREAS; i++)
-		vinf_area_put(&area[i], i == VINF_AREA_DEVICE);
+		vinf_area_put(&area[i], vinf_area_written(q, i));
 }
 
 /**

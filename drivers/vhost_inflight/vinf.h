@@ -272,6 +272,27 @@ struct vinf_area_map {
 	void *vaddr;			/* of the first of them */
 };
 
+/*
+ * How rings lie in memory: for each area its alignment and length in bytes, and whether the device
+ * writes there. @pow2: sizes are powers of two; @wraps: positions have wrap counters.
+ */
+struct vinf_ring_layout {
+	struct {
+		u8 align, fixed, per_slot;
+		bool written;
+	} area[VINF_NR_AREAS];
+	bool pow2, wraps;
+};
+
+const struct vinf_ring_layout *vinf_ring_layout(u64 features);
+
+int vinf_vring_set_num(struct vinf_queue *q, u32 num);
+int vinf_vring_set_addr(struct vinf_queue *q, const struct vhost_vring_addr *a);
+int vinf_vring_set_base(struct vinf_queue *q, u32 base);
+u32 vinf_vring_base(const struct vinf_queue *q);
+u16 vinf_vring_avail(const struct vinf_queue *q);
+u16 vinf_vring_used(const struct vinf_queue *q);
+
 int vinf_ring_map(struct vinf_queue *q);
 void vinf_ring_unmap(struct vinf_queue *q);
 int vinf_ring_remap(struct vinf_queue *q);
@@ -372,7 +393,7 @@ struct vinf_params {
 	char serial[VINF_SERIAL_LEN + 1];
 	const char *path;
 	bool read_only;
-	bool indirect_desc, event_idx, discard;
+	bool indirect_desc, event_idx, packed, in_order, discard;
 	u16 num_queues;
 	u16 queue_size;
 	u32 logical_block_size;		/* 0: the backing's */

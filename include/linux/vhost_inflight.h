@@ -119,7 +119,10 @@ struct vinf_limits {
 	u8 reserved[4];
 };
 
-/* Ring metadata as mapped into the kernel; split: descriptor table, available ring, used ring. */
+/*
+ * Ring metadata as mapped into the kernel. Split: descriptor table, available ring, used ring;
+ * packed: descriptor ring, event suppression structure of the driver and of the device.
+ */
 struct vinf_rings {
 	void *desc;
 	void *driver;
