@@ -30,6 +30,8 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "drain_timeout_ms",	CFS_UINT, "milliseconds up to 2147483647, 0 for no bound" },
 	{ "indirect_desc",	CFS_BOOL, "0 or 1" },
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
+	{ "packed",		CFS_BOOL, "0 or 1" },
+	{ "in_order",		CFS_BOOL, "0 or 1" },
 	{ "discard",		CFS_BOOL, "0 or 1" },
 	{ "capacity",		CFS_UINT, NULL },
 	{ }

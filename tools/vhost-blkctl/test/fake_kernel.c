@@ -36,6 +36,8 @@ static const struct { const char *name, *value; } attrs[] = {
 	{ "drain_timeout_ms", "0" },
 	{ "indirect_desc", "1" },
 	{ "event_idx", "1" },
+	{ "packed", "0" },
+	{ "in_order", "0" },
 	{ "discard", "1" },
 	{ "enable", "0" },
 	{ "resize", "" },
