@@ -196,6 +196,10 @@ static const struct ring rings[] = {
 	{ 64, 100, true, false, VIRTQ_PACKED }, { 64, 100, false, false, VIRTQ_PACKED },
 	{ 100, 199, true, true, VIRTQ_PACKED }, { 256, 0, true, true, VIRTQ_PACKED },
 	{ 1000, 999, true, true, VIRTQ_PACKED }, { 1000, 500, false, false, VIRTQ_PACKED },
+	{ 1, 0, true, false, VIRTQ_SPLIT, true }, { 4, 65530, false, false, VIRTQ_SPLIT, true },
+	{ 64, 65500, true, true, VIRTQ_SPLIT, true }, { 256, 0, false, true, VIRTQ_SPLIT, true },
+	{ 1, 0, true, false, VIRTQ_PACKED, true }, { 5, 3, false, false, VIRTQ_PACKED, true },
+	{ 100, 150, true, true, VIRTQ_PACKED, true }, { 1000, 0, true, false, VIRTQ_PACKED, true },
 };
 
 static void describe(const struct ring *r, char *desc)
