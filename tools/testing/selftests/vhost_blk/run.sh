@@ -22,6 +22,7 @@ programs=(
 	"io 120 -v nullb4096_mixed -v ext4_indirect"
 	"types 90 -V ext4 -V loop4096 -T resize_block -T resize_ext4 -T read_only_file"
 	"queues 90 -v q2 -v q64 -v nullb_4"
+	"packed 120 -v n5 -v n100_in_order"
 	"framing 120 -v nullb512_indirect"
 	"hostile 90"
 	"notify 90 -v event_idx"

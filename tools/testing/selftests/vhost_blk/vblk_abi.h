@@ -54,6 +54,8 @@
 #define VD_F_EVENT_IDX			VD_BIT(29)
 #define VD_F_VERSION_1			VD_BIT(32)
 #define VD_F_ACCESS_PLATFORM		VD_BIT(33)
+#define VD_F_PACKED			VD_BIT(34)
+#define VD_F_IN_ORDER			VD_BIT(35)
 
 /* Requests */
 #define VD_T_IN				0

@@ -80,6 +80,8 @@ struct vd_config {
 	bool no_indirect;
 	bool no_event_idx;
 	bool no_discard;
+	bool packed;
+	bool in_order;
 };
 
 void vd_name(char name[VD_NAME_LEN], const char *suffix);

@@ -184,6 +184,10 @@ int vd_create(const char *name, const struct vd_config *c)
 		ret = vd_attr_set(name, "indirect_desc", "0");
 	if (!ret && c->no_event_idx)
 		ret = vd_attr_set(name, "event_idx", "0");
+	if (!ret && c->packed)
+		ret = vd_attr_set(name, "packed", "1");
+	if (!ret && c->in_order)
+		ret = vd_attr_set(name, "in_order", "1");
 	if (!ret && c->no_discard)
 		ret = vd_attr_set(name, "discard", "0");
 	if (!ret)
