@@ -5,7 +5,7 @@
 passed=0
 failed=0
 while [ $# -ge 2 ]; do
-	echo "# suites built with $1"
+	echo "# ${2##*/} built with $1"
 	log=$(timeout 120 "$2" 2>&1)
 	rc=$?
 	echo "$log"
