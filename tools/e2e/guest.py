@@ -214,7 +214,9 @@ class Disk:
         self.node = f"/dev/vhost-blk-{name}"
         command = [ctl, "create", name, "--path", path]
         for key, value in attributes.items():
-            command += [f"--{key.replace('_', '-')}", str(value)]
+            command.append(f"--{key.replace('_', '-')}")
+            if value is not True:
+                command.append(str(value))
         self.command = command
         run(*command)
 

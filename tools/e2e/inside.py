@@ -41,20 +41,22 @@ def up(m):
             attribute.write(str(value))
     m.file = Disk(CTL, "file", "/run/images/disk.img", num_queues=QUEUES, serial="on-a-file")
     m.block = Disk(CTL, "block", "/dev/e2e" if os.path.exists("/dev/e2e") else "/dev/nullb0",
-                   num_queues=QUEUES, serial="on-a-block-device")
+                   num_queues=QUEUES, serial="on-a-block-device", packed=True)
     m.guest = Guest(m.kernel, m.initramfs, [m.file.node, m.block.node],
                     f"{TOP}/build/log/e2e-guest.log", cpus=QUEUES, memory="1G")
     print(f"# the guest was up after {m.guest.booted():.0f} s", flush=True)
 
 
 def identity(m):
-    """size, serial and queues as they were asked for"""
-    for disk, size, serial in (("vda", 512 << 11, "on-a-file"), ("vdb", 256 << 11,
-                                                              "on-a-block-device")):
+    """size, serial, queues and layout of the rings as they were asked for"""
+    for disk, size, serial, packed in (("vda", 512 << 11, "on-a-file", "0"),
+                                       ("vdb", 256 << 11, "on-a-block-device", "1")):
         sys_block = f"/sys/block/{disk}"
         assert int(m.guest.sh(f"cat {sys_block}/size")) == size
         assert m.guest.sh(f"cat {sys_block}/serial") == serial
         assert len(m.guest.sh(f"ls {sys_block}/mq").split()) == QUEUES
+        # VIRTIO_F_RING_PACKED as it was negotiated; the first digit is bit 0
+        assert m.guest.sh(f"cat {sys_block}/device/features")[34] == packed
 
 
 def filesystem(m):
