@@ -76,8 +76,11 @@ with_progress() {
 project_files() {
 	local f p
 	{
-		git -C "$top" ls-files -co --exclude-standard 2>/dev/null ||
-			(cd "$top" && find . -path ./build -prune -o -type f -print | sed 's|^\./||')
+		git -C "$top" -c "safe.directory=$top" ls-files -co --exclude-standard 2>/dev/null ||
+			# An archive: what is text, but for what the build makes.
+			(cd "$top" && find . \( -name .git -o -name build \) -prune -o -type f \
+				! -name '*.mod.c' ! -name '.*.cmd' ! -name '*.symvers' ! -name '*.order' \
+				-print0 | xargs -0 grep -Il . | sed 's|^\./||')
 	} | sort | while IFS= read -r f; do
 		[[ -f $top/$f ]] || continue
 		(($#)) || printf '%s\n' "$f"
