@@ -20,17 +20,18 @@ programs=(
 	"clients 60 -v qemu_10_0_mq"
 	"configfs 90 -T many_devices"
 	"io 120 -v nullb4096_mixed -v ext4_indirect"
-	"types 90 -V ext4 -V loop4096 -T resize_block -T resize_ext4 -T read_only_file"
+	"types 120 -V ext4 -V loop4096 -T resize_block -T resize_ext4 -T read_only_file"
 	"queues 90 -v q2 -v q64 -v nullb_4"
 	"packed 120 -v n5 -v n100_in_order"
 	"framing 120 -v nullb512_indirect"
 	"hostile 90"
 	"notify 90 -v event_idx"
 	"iotlb 90 -v v2_memfd"
-	"lifecycle 120 -V file -V block"
-	"death 120 -V file -V block"
+	"lifecycle 200 -V file -V block"
+	"death 200 -V file -V block"
 	"ctl.sh 60 -"
-	"unload.sh 150 5"
+	"../../../vhost-blkctl/test-udev.sh 60 -"
+	"unload.sh 240 5"
 )
 
 quick='' verbose=''
@@ -95,31 +96,37 @@ run_one() {
 	echo "# $prog: $((SECONDS - start)) s"
 }
 
-echo "TAP version 13"
-load_deps
-if ! make_room || ! load_modules; then
-	echo "Bail out! the modules or the file systems for the tests are not there"
-	exit 1
-fi
-if (($#)); then
-	[[ -x $here/$1 ]] || { echo "Bail out! there is no $1"; exit 2; }
-	prog=$1
-	shift
-	run_one "$prog" 300 "$@"
-else
-	for entry in "${programs[@]}"; do
-		read -ra words <<<"$entry"
-		[[ $quick ]] || words=("${words[@]:0:2}")
-		[[ -z $quick ]] || words[1]=$((words[1] * 3))
-		[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
-	done
-	if unload_modules; then
-		report pass "modules can be removed at the end"
-	else
-		report fail "modules can be removed at the end"
+# All of it is read before any of it runs: the script may change under a run that takes minutes.
+main() {
+	echo "TAP version 13"
+	load_deps
+	if ! make_room || ! load_modules; then
+		echo "Bail out! the modules or the file systems for the tests are not there"
+		exit 1
 	fi
-fi
-rm -f "$log"
-echo "1..$count"
-echo "# totals pass $pass fail $fail skip $skip"
-((fail == 0 && skip == 0 && pass > 0))
+	if (($#)); then
+		[[ -x $here/$1 ]] || { echo "Bail out! there is no $1"; exit 2; }
+		local prog=$1
+		shift
+		run_one "$prog" 300 "$@"
+	else
+		for entry in "${programs[@]}"; do
+			read -ra words <<<"$entry"
+			[[ $quick ]] || words=("${words[@]:0:2}")
+			[[ -z $quick ]] || words[1]=$((words[1] * 3))
+			[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
+		done
+		if unload_modules; then
+			report pass "modules can be removed at the end"
+		else
+			report fail "modules can be removed at the end"
+		fi
+	fi
+	rm -f "$log"
+	echo "1..$count"
+	echo "# totals pass $pass fail $fail skip $skip"
+	((fail == 0 && skip == 0 && pass > 0))
+}
+
+main "$@"
+exit
