@@ -469,18 +469,22 @@ void vinf_queue_stop(struct vinf_queue *q);
 bool vinf_queue_turn(struct vinf_queue *q);
 enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q);
 
-/* ---- state.c: own, start, drain, reset, die ---- */
+/* ---- state.c: start, drain, status; D held ---- */
+
+void vinf_forget(struct vinf_dev *dev);
+u8 vinf_get_status(struct vinf_dev *dev);
+int vinf_set_status(struct vinf_dev *dev, u8 status);
+int vinf_suspend(struct vinf_dev *dev);
+int vinf_resume(struct vinf_dev *dev);
+int vinf_queue_enable(struct vinf_queue *q, bool on);
+
+/* ---- owner.c: own, release, die ---- */
 
 int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf);
 bool vinf_owns(struct vinf_dev *dev, struct vinf_file *vf);
 int vinf_own(struct vinf_dev *dev, struct vinf_file *vf);
 void vinf_release(struct vinf_dev *dev, struct vinf_file *vf);
 void vinf_config_call(struct vinf_dev *dev, struct eventfd_ctx *ctx);
-u8 vinf_get_status(struct vinf_dev *dev);
-int vinf_set_status(struct vinf_dev *dev, u8 status);
-int vinf_suspend(struct vinf_dev *dev);
-int vinf_resume(struct vinf_dev *dev);
-int vinf_queue_enable(struct vinf_queue *q, bool on);
 void vinf_reap_work(struct work_struct *work);
 
 /* ---- kick.c: eventfds ---- */
