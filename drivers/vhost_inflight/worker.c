@@ -127,9 +127,10 @@ int vinf_worker_create(struct vinf_queue *q)
 	INIT_WORK(&w->reap, vinf_worker_reap);
 	snprintf(name, sizeof(name), "vblk-%u-%s", q->vq.index, q->dev->name);
 	task = vhost_task_create(vinf_worker_run, vinf_worker_killed, w, name);
-	if (IS_ERR(task)) {
+	/* Which of the two it is on failure has changed within 6.12. */
+	if (IS_ERR_OR_NULL(task)) {
 		kfree(w);
-		return PTR_ERR(task);
+		return task ? PTR_ERR(task) : -ENOMEM;
 	}
 	w->task = task;
 	get_device(&q->dev->device);
