@@ -116,7 +116,7 @@ static bool vinf_io_may_block(const struct vinf_io *io)
  */
 void vinf_io_submit(struct vinf_io *io, bool may_block)
 {
-	bool data = io->req.op == VINF_OP_READ || io->req.op == VINF_OP_WRITE;
+	bool data = vinf_io_has_data(io);
 	bool file = !io->q->dev->backing.bdev;
 
 	if (!may_block && vinf_io_may_block(io))
@@ -326,7 +326,7 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 		  const struct vinf_range *ranges)
 {
 	struct vinf_queue *q = io->q;
-	bool data = io->req.op == VINF_OP_READ || io->req.op == VINF_OP_WRITE;
+	bool data = vinf_io_has_data(io);
 	int ret, err = 0;
 
 	lockdep_assert_held(&q->lock);

@@ -104,9 +104,7 @@ static long vinf_get_features(struct vinf_cmd *c)
  */
 static long vinf_set_features(struct vinf_cmd *c)
 {
-	const u64 must = BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
-
-	if (c->arg.u64 & ~c->dev->features || (c->arg.u64 & must) != must)
+	if (c->arg.u64 & ~c->dev->features || (c->arg.u64 & VINF_MUST_ACK) != VINF_MUST_ACK)
 		return -EINVAL;
 	WRITE_ONCE(c->dev->acked, c->arg.u64);
 	return 0;
@@ -197,9 +195,11 @@ static long vinf_get_one(struct vinf_cmd *c)
 
 /* ---- config space ---- */
 
-/* -EINVAL for a length of 0 or beyond the end, as vhost-vdpa. */
-static int vinf_config_bounds(const struct vhost_vdpa_config *range)
+/* -EFAULT; -EINVAL for a length of 0 or beyond the end, as vhost-vdpa. */
+static int vinf_config_range(const struct vinf_cmd *c, struct vhost_vdpa_config *range)
 {
+	if (copy_from_user(range, c->user, sizeof(*range)))
+		return -EFAULT;
 	if (!range->len || range->off > VINF_CONFIG_SIZE ||
 	    range->len > VINF_CONFIG_SIZE - range->off)
 		return -EINVAL;
@@ -213,9 +213,7 @@ static long vinf_get_config(struct vinf_cmd *c)
 	struct virtio_blk_config config;
 	int ret;
 
-	if (copy_from_user(&range, user, sizeof(range)))
-		return -EFAULT;
-	ret = vinf_config_bounds(&range);
+	ret = vinf_config_range(c, &range);
 	if (ret)
 		return ret;
 	spin_lock_irq(&c->dev->config_lock);
@@ -237,9 +235,7 @@ static long vinf_set_config(struct vinf_cmd *c)
 	u8 buf[VINF_CONFIG_SIZE];
 	int ret;
 
-	if (copy_from_user(&range, user, sizeof(range)))
-		return -EFAULT;
-	ret = vinf_config_bounds(&range);
+	ret = vinf_config_range(c, &range);
 	if (ret)
 		return ret;
 	if (copy_from_user(buf, user->buf, range.len))

@@ -12,8 +12,6 @@
 			    VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FEATURES_OK |		\
 			    VIRTIO_CONFIG_S_FAILED)
 
-#define VINF_MUST_ACK		(BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM))
-
 /* ---- draining ---- */
 
 /* The queues a drain is about: all, or one. */

@@ -73,6 +73,8 @@
 #define VINF_NR_BOUNCE		4
 #define VINF_BOUNCE_ORDER	4
 #define VINF_BOUNCE_SIZE	(PAGE_SIZE << VINF_BOUNCE_ORDER)
+/* There is no legacy device here, and every address goes through the IOTLB. */
+#define VINF_MUST_ACK		(BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM))
 /* Config space up to what zoned devices have; virtio 1.4, 5.2.4. */
 #define VINF_CONFIG_SIZE	offsetof(struct virtio_blk_config, zoned)
 
@@ -193,6 +195,12 @@ struct vinf_io {
 };
 
 static_assert(offsetof(struct vinf_io, req) == 0);
+
+/* Does the request move data between guest pages and the disk? */
+static inline bool vinf_io_has_data(const struct vinf_io *io)
+{
+	return io->req.op == VINF_OP_READ || io->req.op == VINF_OP_WRITE;
+}
 
 static inline struct vinf_io *vinf_io(struct vinf_req *req)
 {
