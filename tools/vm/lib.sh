@@ -40,6 +40,30 @@ source_version() {
 
 source_dir() { printf '%s\n' "$cache/src/linux-source-$kernel_series"; }
 
+# apt_mirror: the mirror that this machine uses for bookworm, from a deb822 file or else from one-line
+# entries; nothing if there is none.
+apt_mirror() {
+	local f
+	{
+		for f in /etc/apt/sources.list.d/*.sources; do
+			[[ -e $f && $f != */vhost-inflight.sources ]] || continue
+			awk -v RS= '{
+				uri = suites = ""
+				n = split($0, lines, "\n")
+				for (i = 1; i <= n; i++) {
+					if (lines[i] ~ /^URIs:/) { split(lines[i], w, " "); uri = w[2] }
+					if (lines[i] ~ /^Suites:/) suites = lines[i] " "
+				}
+				if (uri && suites ~ /[ \t]bookworm[ \t]/) { print uri; exit }
+			}' "$f"
+		done
+		for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+			[[ -e $f ]] || continue
+			sed -nE 's/^deb[ \t]+(\[[^]]*\][ \t]+)?([^ \t]+)[ \t]+bookworm[ \t].*/\2/p' "$f"
+		done
+	} | head -n 1
+}
+
 # with_progress TOTAL LOG CMD...: runs CMD with its output in LOG and says every 20 seconds how
 # many of about TOTAL lines there are; with a TOTAL of 0, which is the last. Prints the end of LOG
 # when CMD fails.
