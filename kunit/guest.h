@@ -15,9 +15,9 @@
 
 /* Where guest memory starts and how much there is; all else is unmapped. */
 #define GUEST_BASE	0x40000000ULL
-#define GUEST_SIZE	(512 * 1024)
+#define GUEST_SIZE	(1024 * 1024)
 
-/* Most descriptors of an indirect table made by guest_add(). */
+/* Most descriptors of an indirect table made by guest_add(), unless the test wants more. */
 #define GUEST_TABLE	32
 
 /* The test's guest memory, behind virtq_mem_read(). */
@@ -31,9 +31,17 @@ struct virtq_mem {
 struct guest_opts {
 	enum virtq_layout layout;
 	u16 num;
-	bool event_idx, indirect, in_order;
+	bool event_idx, indirect, in_order, partial_order;
 	u16 start;		/* both sides start here; packed: slots from the first on */
 	u16 max_segs;		/* 0: VIRTQ_MAX_NUM */
+	u16 max_table;		/* 0: GUEST_TABLE */
+};
+
+/* One used entry. */
+struct guest_used {
+	u16 id;
+	u32 len;
+	bool flush;		/* VIRTQ_DESC_F_FLUSH, VIRTQ_USED_ELEM_F_FLUSH */
 };
 
 /* A place in a packed ring. */
@@ -52,7 +60,7 @@ struct guest {
 	/* The driver. */
 	const struct guest_layout *layout;
 	u16 num;
-	bool event_idx, in_order;
+	bool event_idx, in_order, partial_order;
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
@@ -68,12 +76,19 @@ struct guest {
 
 	u16 nr_free, free[VIRTQ_MAX_NUM];	/* descriptors; packed: just how many */
 	u16 direct[VIRTQ_MAX_NUM];	/* by id: descriptors of the ring it occupies */
+	u16 max_table;
 	u64 table[VIRTQ_MAX_NUM];	/* by id: its indirect table, once it had one */
 	u32 in_len[VIRTQ_MAX_NUM];	/* by id: its writable bytes */
-	u16 order[VIRTQ_MAX_NUM];	/* in order: ids as they were made available */
-	u16 first, nr_out;		/* the oldest of these, and how many are out */
-	u16 batch, batch_id;		/* buffers left of a batch, and the id of its last */
-	u32 batch_len;
+	u16 order[VIRTQ_MAX_NUM];	/* ids in the order they were made available, */
+	u16 nr_out;			/* and how many are out */
+	u16 batch;			/* buffers left of the used entry at hand, */
+	struct guest_used used_entry;	/* which is this one */
+	bool flushed;			/* the entry before had FLUSH */
+	u32 nr_added, nr_reaped;	/* buffers so far */
+	u32 seq[VIRTQ_MAX_NUM];		/* by id: the how manieth, from 1 on */
+	u32 latest;			/* of those used */
+	u32 restarted_at;		/* how many were used when the device started last, */
+	u32 recovered;			/* and how many it had taken by then */
 
 	/* The device. */
 	struct virtq vq;
@@ -100,15 +115,48 @@ int guest_add(struct guest *g, const struct virtq_seg *segs, unsigned int nr,
 	      unsigned int nr_direct);
 /* Exposes what was added. True if the device wants to hear of it. */
 bool guest_kick(struct guest *g);
-/* The next used buffer: 1, or 0 if there is none. Its descriptors are free again. */
+/*
+ * The next used buffer: 1, or 0 if there is none. Its descriptors are free again. Any rule for the
+ * order of used buffers that was negotiated is checked with it.
+ */
 int guest_reap(struct guest *g, u16 *id, u32 *len);
-/* Asks for notifications from the next used buffer on. True if there is one already. */
+/*
+ * Asks for notifications from the next used buffer on; with EVENT_IDX, when @ahead more places are
+ * used (split: buffers; packed: slots). True if there is one already.
+ */
 bool guest_want_call(struct guest *g);
+bool guest_want_call_at(struct guest *g, int ahead);
 void guest_refuse_call(struct guest *g);
+/* With EVENT_IDX: does the device want to be kicked for what the driver exposes next? */
+bool guest_kick_wanted_next(const struct guest *g);
+
+/* A buffer of one descriptor, next in turn, exposed. Nothing is checked, nothing remembered. */
+void guest_raw(struct guest *g, u16 id, u64 addr, u32 len, u16 flags);
+/* The next is to take the place of the last one. */
+void guest_raw_undo(struct guest *g);
+/* The rings appear elsewhere, in the middle of everything; where they were is noise now. */
+void guest_move(struct guest *g);
+
+/* The device starts again from where it stands. All it has published has been reaped. */
+void guest_restart(struct guest *g);
+/* It goes on with buffers in flight: of @taken buffers the driver can see @used as used. */
+void guest_recovered(struct guest *g, u32 used, u32 taken);
+
+/* Chains of @n writable segments: added, not exposed; through the device and back. */
+u16 guest_send(struct guest *g, unsigned int n);
+void guest_round_trip(struct guest *g, unsigned int n);
+/* Nothing is in flight, and the device stands where the driver does. */
+void guest_expect_idle(struct guest *g);
+
+/* For tests whose parameter is the layout. */
+extern const enum virtq_layout guest_layouts[VIRTQ_NR_LAYOUTS];
+void guest_describe_layout(const enum virtq_layout *layout, char *desc);
 
 /* Of a split ring: what the device has in there, and what the driver wants. */
 u16 guest_used_idx(const struct guest *g);
 u16 guest_used_flags(const struct guest *g);
+u32 guest_elem_id(const struct guest *g, unsigned int i);
+u32 guest_elem_len(const struct guest *g, unsigned int i);
 u16 guest_avail_event(const struct guest *g);
 void guest_set_used_event(struct guest *g, u16 event);
 void guest_set_avail_flags(struct guest *g, u16 flags);
@@ -116,6 +164,8 @@ void guest_set_avail_flags(struct guest *g, u16 flags);
 /* Of a packed ring: one descriptor, and the event suppression structures. */
 void guest_slot(struct guest *g, unsigned int i, u64 addr, u32 len, u16 id, u16 flags);
 u16 guest_slot_flags(const struct guest *g, unsigned int i);
+u16 guest_slot_id(const struct guest *g, unsigned int i);
+u32 guest_slot_len(const struct guest *g, unsigned int i);
 void guest_set_slot_flags(struct guest *g, unsigned int i, u16 flags);
 void guest_set_event(struct guest *g, u16 desc, u16 flags);
 u16 guest_event_desc(const struct guest *g);
@@ -143,15 +193,23 @@ struct guest_layout {
 	bool (*kick)(struct guest *g);
 	void (*expose)(struct guest *g);
 	/* The used entry at hand: there or not; then the buffer with this id is done with. */
-	bool (*peek)(struct guest *g, u16 *id, u32 *len);
+	bool (*peek)(struct guest *g, struct guest_used *used);
 	void (*done)(struct guest *g, u16 id);
-	void (*want_call)(struct guest *g);
+	void (*want_call)(struct guest *g, int ahead);
 	void (*refuse_call)(struct guest *g);
+	bool (*kick_wanted_next)(const struct guest *g);
+	void (*raw)(struct guest *g, u16 id, u64 addr, u32 len, u16 flags);
+	void (*raw_undo)(struct guest *g);
+	void (*move)(struct guest *g);
+	/* Where the device is, by the driver's account. */
+	void (*pos)(const struct guest *g, struct virtq_pos *pos);
 };
 
 extern const struct guest_layout guest_split, guest_packed;
 
 void *guest_area(struct guest *g, u32 len);
+/* A copy of an area elsewhere; the original is noise from now on. */
+void *guest_move_area(struct guest *g, void *area, u32 len);
 /* Address of the table of a buffer, filled with segments as its layout has them there. */
 u64 guest_table(struct guest *g, u16 id);
 

@@ -7,6 +7,7 @@
 #include <asm/barrier.h>
 #include <asm/byteorder.h>
 #include <linux/virtio_byteorder.h>
+#include <uapi/linux/vhost_inflight.h>
 
 #include "guest.h"
 
@@ -93,6 +94,16 @@ u16 guest_slot_flags(const struct guest *g, unsigned int i)
 	return le16_to_cpu(READ_ONCE(g->ring[i].flags));
 }
 
+u16 guest_slot_id(const struct guest *g, unsigned int i)
+{
+	return le16_to_cpu(READ_ONCE(g->ring[i].id));
+}
+
+u32 guest_slot_len(const struct guest *g, unsigned int i)
+{
+	return le32_to_cpu(READ_ONCE(g->ring[i].len));
+}
+
 static u16 guest_seg_flags(const struct virtq_seg *seg)
 {
 	return seg->flags & VIRTQ_SEG_WRITE ? VRING_DESC_F_WRITE : 0;
@@ -104,7 +115,7 @@ static void guest_packed_table(struct guest *g, u16 id, const struct virtq_seg *
 	struct vring_packed_desc *table;
 	unsigned int i;
 
-	table = guest_ptr(g, guest_table(g, id), GUEST_TABLE * sizeof(*table));
+	table = guest_ptr(g, guest_table(g, id), g->max_table * sizeof(*table));
 	for (i = 0; i < nr; i++) {
 		/* The device must ignore the id, and all flags but WRITE. */
 		guest_packed_desc(&table[i], segs[i].addr, segs[i].len, 0xabcd + i);
@@ -191,7 +202,7 @@ static bool guest_packed_kick(struct guest *g)
 	}
 }
 
-static bool guest_packed_peek(struct guest *g, u16 *id, u32 *len)
+static bool guest_packed_peek(struct guest *g, struct guest_used *used)
 {
 	struct vring_packed_desc *d = &g->ring[g->at_reaped.i];
 	u16 flags;
@@ -200,10 +211,12 @@ static bool guest_packed_peek(struct guest *g, u16 *id, u32 *len)
 	flags = le16_to_cpu(smp_load_acquire(&d->flags));
 	if ((flags & (AVAIL | USED)) != guest_used_slot_flags(g->at_reaped.wrap))
 		return false;
-	KUNIT_EXPECT_FALSE(g->test, flags & ~(AVAIL | USED | VRING_DESC_F_WRITE));
-	*id = le16_to_cpu(READ_ONCE(d->id));
+	KUNIT_EXPECT_FALSE(g->test, flags & ~(AVAIL | USED | VRING_DESC_F_WRITE |
+					      VIRTQ_DESC_F_FLUSH));
+	used->flush = flags & VIRTQ_DESC_F_FLUSH;
+	used->id = le16_to_cpu(READ_ONCE(d->id));
 	/* The length counts if something was written. */
-	*len = flags & VRING_DESC_F_WRITE ? le32_to_cpu(READ_ONCE(d->len)) : 0;
+	used->len = flags & VRING_DESC_F_WRITE ? le32_to_cpu(READ_ONCE(d->len)) : 0;
 	return true;
 }
 
@@ -215,10 +228,14 @@ static void guest_packed_done(struct guest *g, u16 id)
 	g->ids[g->nr_ids++] = id;
 }
 
-static void guest_packed_want_call(struct guest *g)
+static void guest_packed_want_call(struct guest *g, int ahead)
 {
+	struct guest_slot at = g->at_reaped;
+
+	/* Two laps are none, so going back is going on. */
+	guest_advance(g, &at, ahead < 0 ? 2 * g->num + ahead : ahead);
 	if (g->event_idx)
-		guest_set_event(g, guest_event(g->at_reaped), VRING_PACKED_EVENT_FLAG_DESC);
+		guest_set_event(g, guest_event(at), VRING_PACKED_EVENT_FLAG_DESC);
 	else
 		guest_set_event(g, 0, VRING_PACKED_EVENT_FLAG_ENABLE);
 	/* The wish before the next descriptor; partner: virtq_packed_need_call(). */
@@ -228,6 +245,45 @@ static void guest_packed_want_call(struct guest *g)
 static void guest_packed_refuse_call(struct guest *g)
 {
 	guest_set_event(g, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
+}
+
+static bool guest_packed_kick_wanted_next(const struct guest *g)
+{
+	return guest_event_flags(g) == VRING_PACKED_EVENT_FLAG_DESC &&
+	       guest_event_desc(g) == guest_event(g->at_exposed);
+}
+
+static void guest_packed_raw(struct guest *g, u16 id, u64 addr, u32 len, u16 flags)
+{
+	guest_slot(g, g->at_put.i, addr, len, id, flags | guest_avail_flags(g->at_put.wrap));
+	guest_advance(g, &g->at_put, 1);
+	g->at_exposed = g->at_put;
+}
+
+static void guest_packed_raw_undo(struct guest *g)
+{
+	/* Two laps but one slot. */
+	guest_advance(g, &g->at_put, 2 * g->num - 1);
+	g->at_exposed = g->at_put;
+	guest_set_slot_flags(g, g->at_put.i, guest_used_slot_flags(!g->at_put.wrap));
+}
+
+static void guest_packed_move(struct guest *g)
+{
+	g->ring = guest_move_area(g, g->ring, 16 * g->num);
+	g->driver = guest_move_area(g, g->driver, 4);
+	g->device = guest_move_area(g, g->device, 4);
+	g->cfg.desc = g->ring;
+	g->cfg.driver = g->driver;
+	g->cfg.device = g->device;
+}
+
+static void guest_packed_pos(const struct guest *g, struct virtq_pos *pos)
+{
+	pos->avail = g->at_exposed.i;
+	pos->avail_wrap = g->at_exposed.wrap;
+	pos->used = g->at_reaped.i;
+	pos->used_wrap = g->at_reaped.wrap;
 }
 
 void guest_set_event(struct guest *g, u16 desc, u16 flags)
@@ -257,4 +313,9 @@ const struct guest_layout guest_packed = {
 	.done		= guest_packed_done,
 	.want_call	= guest_packed_want_call,
 	.refuse_call	= guest_packed_refuse_call,
+	.kick_wanted_next = guest_packed_kick_wanted_next,
+	.raw		= guest_packed_raw,
+	.raw_undo	= guest_packed_raw_undo,
+	.move		= guest_packed_move,
+	.pos		= guest_packed_pos,
 };

@@ -5,9 +5,11 @@
 #include <linux/string.h>
 #include <linux/virtio_byteorder.h>
 #include <asm/barrier.h>
+#include <uapi/linux/vhost_inflight.h>
 
 #include "guest.h"
 
+#define FLUSH		(VIRTQ_USED_ELEM_F_FLUSH << 16)
 #define le16(x)		__cpu_to_virtio16(true, x)
 #define le32(x)		__cpu_to_virtio32(true, x)
 #define le64(x)		__cpu_to_virtio64(true, x)
@@ -26,8 +28,9 @@ static void guest_split_init(struct guest *g, u16 start, struct virtq_pos *pos)
 	g->reaped = start;
 	g->avail->idx = le16(start);
 	g->used->idx = le16(start);
+	/* Chains go through the table in no order. 101 is odd: each descriptor once. */
 	for (i = 0; i < g->num; i++)
-		g->free[i] = g->num - 1 - i;
+		g->free[i] = (i * 101 + 7) % g->num;
 	g->cfg.desc = g->desc;
 	g->cfg.driver = g->avail;
 	g->cfg.device = g->used;
@@ -66,13 +69,14 @@ static void guest_split_table(struct guest *g, u16 head, const struct virtq_seg 
 	struct vring_desc *table;
 	unsigned int i;
 
-	table = guest_ptr(g, guest_table(g, head), GUEST_TABLE * sizeof(*table));
+	table = guest_ptr(g, guest_table(g, head), g->max_table * sizeof(*table));
+	/* It begins with the first, and may go on anywhere: backwards. */
 	for (i = 0; i < nr; i++) {
 		u16 flags = i < nr - 1 ? VRING_DESC_F_NEXT : 0;
 
 		if (segs[i].flags & VIRTQ_SEG_WRITE)
 			flags |= VRING_DESC_F_WRITE;
-		guest_desc(table, i, segs[i].addr, segs[i].len, flags, i + 1);
+		guest_desc(table, i ? nr - i : 0, segs[i].addr, segs[i].len, flags, nr - i - 1);
 	}
 }
 
@@ -118,7 +122,7 @@ static bool guest_split_kick(struct guest *g)
 	return vring_need_event(guest_avail_event(g), g->exposed, old);
 }
 
-static bool guest_split_peek(struct guest *g, u16 *id, u32 *len)
+static bool guest_split_peek(struct guest *g, struct guest_used *used)
 {
 	struct vring_used_elem *elem;
 
@@ -126,9 +130,11 @@ static bool guest_split_peek(struct guest *g, u16 *id, u32 *len)
 	if (__virtio16_to_cpu(true, smp_load_acquire(&g->used->idx)) == g->reaped)
 		return false;
 	elem = &g->used->ring[g->reaped % g->num];
-	KUNIT_ASSERT_LT(g->test, cpu32(elem->id), (u32)g->num);
-	*id = cpu32(elem->id);
-	*len = cpu32(elem->len);
+	/* With VIRTIO_F_PARTIAL_ORDER: id and flags. */
+	KUNIT_ASSERT_LT(g->test, cpu32(elem->id) & ~FLUSH, (u32)g->num);
+	used->id = cpu32(elem->id);
+	used->flush = cpu32(elem->id) & FLUSH;
+	used->len = cpu32(elem->len);
 	return true;
 }
 
@@ -146,10 +152,10 @@ static void guest_split_done(struct guest *g, u16 id)
 	}
 }
 
-static void guest_split_want_call(struct guest *g)
+static void guest_split_want_call(struct guest *g, int ahead)
 {
 	if (g->event_idx)
-		guest_set_used_event(g, g->reaped);
+		guest_set_used_event(g, g->reaped + ahead);
 	else
 		guest_set_avail_flags(g, 0);
 	/* The wish before used->idx; partner: virtq_split_need_call(). */
@@ -164,6 +170,40 @@ static void guest_split_refuse_call(struct guest *g)
 		guest_set_avail_flags(g, VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+static bool guest_split_kick_wanted_next(const struct guest *g)
+{
+	return guest_avail_event(g) == g->exposed;
+}
+
+static void guest_split_raw(struct guest *g, u16 id, u64 addr, u32 len, u16 flags)
+{
+	guest_desc(g->desc, id, addr, len, flags, 0);
+	guest_put(g, id);
+	guest_split_expose(g);
+}
+
+static void guest_split_raw_undo(struct guest *g)
+{
+	g->put--;
+	guest_split_expose(g);
+}
+
+static void guest_split_move(struct guest *g)
+{
+	g->desc = guest_move_area(g, g->desc, 16 * g->num);
+	g->avail = guest_move_area(g, g->avail, 6 + 2 * g->num);
+	g->used = guest_move_area(g, g->used, 6 + 8 * g->num);
+	g->cfg.desc = g->desc;
+	g->cfg.driver = g->avail;
+	g->cfg.device = g->used;
+}
+
+static void guest_split_pos(const struct guest *g, struct virtq_pos *pos)
+{
+	pos->avail = g->exposed;
+	pos->used = g->reaped;
+}
+
 u16 guest_used_idx(const struct guest *g)
 {
 	return cpu16(g->used->idx);
@@ -172,6 +212,16 @@ u16 guest_used_idx(const struct guest *g)
 u16 guest_used_flags(const struct guest *g)
 {
 	return cpu16(g->used->flags);
+}
+
+u32 guest_elem_id(const struct guest *g, unsigned int i)
+{
+	return cpu32(g->used->ring[i].id);
+}
+
+u32 guest_elem_len(const struct guest *g, unsigned int i)
+{
+	return cpu32(g->used->ring[i].len);
 }
 
 u16 guest_avail_event(const struct guest *g)
@@ -198,4 +248,9 @@ const struct guest_layout guest_split = {
 	.done		= guest_split_done,
 	.want_call	= guest_split_want_call,
 	.refuse_call	= guest_split_refuse_call,
+	.kick_wanted_next = guest_split_kick_wanted_next,
+	.raw		= guest_split_raw,
+	.raw_undo	= guest_split_raw_undo,
+	.move		= guest_split_move,
+	.pos		= guest_split_pos,
 };

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* VIRTIO_F_IN_ORDER, both layouts: the device is done in any order, the driver sees it in one. */
+/*
+ * VIRTIO_F_IN_ORDER and VIRTIO_F_PARTIAL_ORDER, both layouts: the device is done in any order, the
+ * driver sees what it was promised. Which entries that takes is in virtq_used_test.c.
+ */
 #include <kunit/test.h>
 #include <linux/errno.h>
 #include <linux/minmax.h>
@@ -7,23 +10,41 @@
 
 #include "guest.h"
 
-static const enum virtq_layout layouts[] = { VIRTQ_SPLIT, VIRTQ_PACKED };
+struct rule {
+	enum virtq_layout layout;
+	bool in_order, partial_order;
+};
 
-static void describe(const enum virtq_layout *layout, char *desc)
+static const struct rule rules[] = {
+	{ VIRTQ_SPLIT, true, false }, { VIRTQ_SPLIT, false, true }, { VIRTQ_SPLIT, true, true },
+	{ VIRTQ_PACKED, true, false }, { VIRTQ_PACKED, false, true }, { VIRTQ_PACKED, true, true },
+};
+
+static void describe(const struct rule *r, char *desc)
 {
-	strscpy(desc, *layout == VIRTQ_PACKED ? "packed" : "split", KUNIT_PARAM_DESC_SIZE);
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s%s%s",
+		 r->layout == VIRTQ_PACKED ? "packed" : "split", r->in_order ? "+in_order" : "",
+		 r->partial_order ? "+partial_order" : "");
 }
 
-KUNIT_ARRAY_PARAM(layout, layouts, describe);
+KUNIT_ARRAY_PARAM(rule, rules, describe);
+
+/* Those of VIRTIO_F_IN_ORDER alone. */
+static const struct rule in_order_rules[] = {
+	{ VIRTQ_SPLIT, true, false }, { VIRTQ_PACKED, true, false },
+};
+
+KUNIT_ARRAY_PARAM(in_order, in_order_rules, describe);
 
 /* Not at the beginning, so that indexes and laps come into it. */
 static struct guest *new_ring(struct kunit *test, u16 num, u16 start)
 {
-	const enum virtq_layout *layout = test->param_value;
+	const struct rule *r = test->param_value;
 
-	return guest_new(test, &(struct guest_opts){ .layout = *layout, .num = num,
+	return guest_new(test, &(struct guest_opts){ .layout = r->layout, .num = num,
 						      .start = start, .event_idx = true,
-						      .indirect = true, .in_order = true });
+						      .indirect = true, .in_order = r->in_order,
+						      .partial_order = r->partial_order });
 }
 
 #define FULL(n)		(100U * (n))
@@ -83,6 +104,7 @@ static void no_memory(struct kunit *test)
 	g->cfg.order = NULL;
 	KUNIT_EXPECT_EQ(test, virtq_init(&g->vq, &g->cfg, &pos), -EINVAL);
 	g->cfg.in_order = false;
+	g->cfg.partial_order = false;
 	KUNIT_EXPECT_EQ(test, virtq_init(&g->vq, &g->cfg, &pos), 0);
 }
 
@@ -181,59 +203,72 @@ static void four_gigabytes(struct kunit *test)
 	expect_run(g, chain + 1, len + 1, 1);
 }
 
-/* Four buffers, done in every order, told of in batches of every size. */
+/* Four buffers done in this order, told of in batches of @cut; a bit of @code for a short one. */
+static void permute(struct guest *g, const u8 *order, unsigned int cut, unsigned int code)
+{
+	struct kunit *test = g->test;
+	struct virtq_chain chain[4];
+	struct virtq_done done[4];
+	unsigned int i, k, seen = 0;
+	u32 len[4], got;
+	u16 id;
+
+	send(g, chain, 4, 1 + code % 3);
+	for (i = 0; i < 4; i++)
+		len[i] = FULL(i + 1) - (code >> i & 1);
+	for (i = 0; i < 4; i++) {
+		k = order[i];
+		done[i] = (struct virtq_done){ .id = chain[k].id, .len = len[k],
+					       .ndesc = chain[k].ndesc };
+	}
+	for (i = 0; i < 4; i += cut)
+		virtq_publish(&g->vq, done + i, min(cut, 4 - i));
+	for (i = 0; i < 4; i++) {
+		KUNIT_ASSERT_EQ(test, guest_reap(g, &id, &got), 1);
+		for (k = 0; k < 4 && chain[k].id != id; k++)
+			;
+		KUNIT_ASSERT_LT(test, k, 4U);
+		KUNIT_EXPECT_EQ(test, got, len[k]);
+		if (g->in_order)
+			KUNIT_EXPECT_EQ(test, k, i);
+		seen |= 1 << k;
+	}
+	KUNIT_EXPECT_EQ(test, seen, 15U);
+	virtq_need_call(&g->vq);
+	expect_nothing(g);
+	guest_expect_idle(g);
+}
+
+/* Four buffers, done in every order, told of in batches of every size, any of them short. */
 static void permutations(struct kunit *test)
 {
 	struct guest *g = new_ring(test, 16, 15);
-	unsigned int code, cut, i, k;
+	unsigned int code, i;
 
-	for (code = 0; code < 256; code++)
-		for (cut = 1; cut <= 4; cut++) {
-			u32 len[4] = { FULL(1), FULL(2), FULL(3), FULL(4) };
-			struct virtq_chain chain[4];
-			struct virtq_done done[4];
-			unsigned int seen = 0;
+	for (code = 0; code < 4 * 4 * 4 * 4; code++) {
+		unsigned int cut, seen = 0, shorts;
+		u8 order[4];
 
-			for (i = 0; i < 4; i++)
-				seen |= 1 << (code >> 2 * i & 3);
-			if (seen != 15)
-				continue;
-			send(g, chain, 4, 1 + code % 3);
-			/* Two of them are not complete. */
-			len[code & 3]--;
-			len[code >> 2 & 3]--;
-			for (i = 0; i < 4; i++) {
-				k = code >> 2 * i & 3;
-				done[i] = (struct virtq_done){ .id = chain[k].id, .len = len[k],
-							       .ndesc = chain[k].ndesc };
-			}
-			for (i = 0; i < 4; i += cut)
-				virtq_publish(&g->vq, done + i, min(cut, 4 - i));
-			for (i = 0; i < 4; i++) {
-				u32 got;
-				u16 id;
-
-				KUNIT_ASSERT_EQ(test, guest_reap(g, &id, &got), 1);
-				KUNIT_EXPECT_EQ(test, id, chain[i].id);
-				KUNIT_EXPECT_EQ(test, got, len[i]);
-			}
-			virtq_need_call(&g->vq);
-			expect_nothing(g);
+		for (i = 0; i < 4; i++) {
+			order[i] = code >> 2 * i & 3;
+			seen |= 1 << order[i];
 		}
+		if (seen != 15)
+			continue;
+		for (cut = 1; cut <= 4; cut++)
+			for (shorts = 0; shorts < 16; shorts++)
+				permute(g, order, cut, shorts);
+	}
 }
 
 /* A driver that waits for a buffer in the middle of a run is woken by the entry that covers it. */
 static void event_in_a_run(struct kunit *test)
 {
-	const enum virtq_layout *layout = test->param_value;
-	struct guest *g = new_ring(test, 8, 0);
+	struct guest *g = new_ring(test, 8, 6);
 	struct virtq_chain chain[3];
 
 	send(g, chain, 3, 1);
-	if (*layout == VIRTQ_PACKED)
-		guest_set_event(g, 1 | 0x8000, VRING_PACKED_EVENT_FLAG_DESC);
-	else
-		guest_set_used_event(g, 1);
+	guest_want_call_at(g, 1);
 	guest_publish(g, &chain[2], FULL(3));
 	guest_publish(g, &chain[1], FULL(2));
 	KUNIT_EXPECT_FALSE(test, virtq_need_call(&g->vq));
@@ -258,8 +293,7 @@ static void forgotten(struct kunit *test)
 	/* The driver knows. */
 	g->reaped = pos.used;
 	g->at_reaped = g->at_put;
-	g->first += 3;
-	g->nr_out -= 3;
+	g->nr_out = 0;
 	send(g, chain, 1, 1);
 	guest_publish(g, &chain[0], len[0]);
 	expect_run(g, chain, len, 1);
@@ -310,12 +344,16 @@ static void full_rings(struct kunit *test)
 			KUNIT_ASSERT_EQ(test, virtq_fetch(&g->vq, &chain[i]), 1);
 		for (i = n; --i;)
 			guest_publish(g, &chain[i], 9);
-		expect_nothing(g);
+		if (g->in_order)
+			expect_nothing(g);
 		guest_publish(g, &chain[0], 9);
 		for (i = 0; i < n; i++) {
 			KUNIT_ASSERT_EQ(test, guest_reap(g, &id, &len), 1);
-			KUNIT_EXPECT_EQ(test, g->batch, n - 1 - i);
-			KUNIT_EXPECT_EQ(test, id, chain[i].id);
+			/* Backwards, or all in a batch: but for the first after a start. */
+			if (g->in_order)
+				KUNIT_EXPECT_EQ(test, g->batch, !i && !round && g->partial_order ?
+						0 : n - 1 - i);
+			KUNIT_EXPECT_EQ(test, id, chain[g->in_order ? i : n - 1 - i].id);
 			KUNIT_EXPECT_EQ(test, len, 9U);
 		}
 		virtq_need_call(&g->vq);
@@ -324,16 +362,16 @@ static void full_rings(struct kunit *test)
 }
 
 static struct kunit_case cases[] = {
-	KUNIT_CASE_PARAM(no_memory, layout_gen_params),
-	KUNIT_CASE_PARAM(reversed, layout_gen_params),
-	KUNIT_CASE_PARAM(short_ones, layout_gen_params),
-	KUNIT_CASE_PARAM(nothing_writable, layout_gen_params),
-	KUNIT_CASE_PARAM(four_gigabytes, layout_gen_params),
-	KUNIT_CASE_PARAM(permutations, layout_gen_params),
-	KUNIT_CASE_PARAM(event_in_a_run, layout_gen_params),
-	KUNIT_CASE_PARAM(forgotten, layout_gen_params),
-	KUNIT_CASE_PARAM(ids, layout_gen_params),
-	KUNIT_CASE_PARAM(full_rings, layout_gen_params),
+	KUNIT_CASE_PARAM(no_memory, rule_gen_params),
+	KUNIT_CASE_PARAM(reversed, in_order_gen_params),
+	KUNIT_CASE_PARAM(short_ones, in_order_gen_params),
+	KUNIT_CASE_PARAM(nothing_writable, in_order_gen_params),
+	KUNIT_CASE_PARAM(four_gigabytes, in_order_gen_params),
+	KUNIT_CASE_PARAM(permutations, rule_gen_params),
+	KUNIT_CASE_PARAM(event_in_a_run, in_order_gen_params),
+	KUNIT_CASE_PARAM(forgotten, in_order_gen_params),
+	KUNIT_CASE_PARAM(ids, in_order_gen_params),
+	KUNIT_CASE_PARAM(full_rings, rule_gen_params),
 	{}
 };
 

@@ -5,6 +5,7 @@
 #include <linux/bits.h>
 #include <linux/init.h>
 #include <linux/module.h>
+#include <uapi/linux/vhost_inflight.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ring.h>
 
@@ -21,7 +22,8 @@ static const struct vinf_engine_ops vblk_engine = {
 	.owner = THIS_MODULE,
 	.name = "vhost_blk " VBLK_VERSION,
 	.features = BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |
-		    BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER),
+		    BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER) |
+		    BIT_ULL(VIRTIO_F_PARTIAL_ORDER),
 	.start = vblk_queue_start,
 	.stop = vblk_queue_stop,
 	.process = vblk_queue_process,

@@ -8,7 +8,9 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
+#include <uapi/linux/vhost_inflight.h>
 
+#include "inflight.h"
 #include "queue.h"
 #include "req.h"
 #include "trace.h"
@@ -24,6 +26,21 @@ struct virtq_mem {
 };
 
 /**
+ * struct vblk_again - what a device before us had taken and not given back
+ * @next: entry of @found that is taken next
+ * @call: the driver is to be notified, because it may have missed a notification
+ * @kept: the pool says what became of each request
+ * @found: what was in flight
+ * @snapshot: copy of the region
+ */
+struct vblk_again {
+	unsigned int next;
+	bool call, kept;
+	struct inflight_found found;
+	u64 snapshot[];
+};
+
+/**
  * struct vblk_queue - what an engine knows of a queue; all of it can be made again
  * @ring: the ring
  * @mem: guest memory
@@ -33,7 +50,9 @@ struct virtq_mem {
  * @published: something was published since the driver was last considered for a notification
  * @done: the answers
  * @ranges: of the request being parsed
- * @order: what is in flight, in order, for VIRTIO_F_IN_ORDER
+ * @again: what has to be taken first, NULL once that is done
+ * @track: what is recorded
+ * @order: what is in flight, in order, where the order means something
  * @table: copy of an indirect table
  * @segs: segments of the buffer fetched last
  */
@@ -46,6 +65,8 @@ struct vblk_queue {
 	bool published;
 	struct virtq_done done[VBLK_BATCH];
 	struct vblk_range ranges[VBLK_MAX_RANGES];
+	struct vblk_again *again;
+	struct inflight track;
 	struct virtq_order order;
 	struct vring_desc table[VIRTQ_MAX_NUM];
 	struct virtq_seg segs[VIRTQ_MAX_NUM];
@@ -120,18 +141,57 @@ static void vblk_save_pos(struct vblk_queue *q, struct vinf_vq *vq)
 	};
 }
 
+static enum virtq_layout vblk_layout(const struct vinf_vq *vq)
+{
+	return vq->features & BIT_ULL(VIRTIO_F_RING_PACKED) ? VIRTQ_PACKED : VIRTQ_SPLIT;
+}
+
+/* Where to start, and with what. 0 or -errno, and &vblk_queue.again is left to the caller. */
+static int vblk_open_region(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	size_t len = inflight_size(vblk_layout(vq), vq->region_num);
+
+	q->again = kvzalloc(struct_size(q->again, snapshot, len / sizeof(u64)),
+			    GFP_KERNEL_ACCOUNT);
+	if (!q->again)
+		return -ENOMEM;
+	/* Others have it mapped: looked at once. */
+	memcpy(q->again->snapshot, vq->region, len);
+	q->again->call = vq->handed || vq->kept;
+	q->again->kept = vq->kept;
+	return inflight_open(&q->track, &(struct inflight_cfg){
+		.layout = vblk_layout(vq),
+		.num = vq->num,
+		.desc_num = vq->region_num,
+		.region = vq->region,
+		.snapshot = q->again->snapshot,
+		.desc = vq->rings.desc,
+		.device = vq->rings.device,
+		.pos = {
+			.avail = vq->pos.avail, .used = vq->pos.used,
+			.avail_wrap = vq->pos.avail_wrap, .used_wrap = vq->pos.used_wrap,
+		},
+		.told = vq->told,
+		.batched = vq->features & (BIT_ULL(VIRTIO_F_IN_ORDER) |
+					   BIT_ULL(VIRTIO_F_PARTIAL_ORDER)),
+	}, &q->again->found);
+}
+
+static void vblk_queue_free(struct vblk_queue *q)
+{
+	kvfree(q->again);
+	kvfree(q);
+}
+
 /**
  * vblk_queue_start - &vinf_engine_ops.start
- * @vq: queue with its rings mapped
+ * @vq: queue with its rings and its region mapped
  *
- * Return: 0; -ENOMEM; -EINVAL when the ring's size, alignment or position make no sense.
+ * Return: 0; -ENOMEM; -EINVAL when the ring's size, alignment or position make no sense; the errnos
+ * of inflight_open().
  */
 int vblk_queue_start(struct vinf_vq *vq)
 {
-	const struct virtq_pos pos = {
-		.avail = vq->pos.avail, .used = vq->pos.used,
-		.avail_wrap = vq->pos.avail_wrap, .used_wrap = vq->pos.used_wrap,
-	};
 	struct vblk_queue *q;
 	int ret;
 
@@ -141,12 +201,16 @@ int vblk_queue_start(struct vinf_vq *vq)
 	q->mem.vq = vq;
 	q->rings_gen = vq->rings_gen;
 	vblk_get_limits(q, vq);
+	ret = vblk_open_region(q, vq);
+	if (ret)
+		goto err_free;
 	ret = virtq_init(&q->ring, &(struct virtq_cfg){
-		.layout = vq->features & BIT_ULL(VIRTIO_F_RING_PACKED) ? VIRTQ_PACKED : VIRTQ_SPLIT,
+		.layout = vblk_layout(vq),
 		.num = vq->num,
 		.event_idx = vq->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
 		.indirect = vq->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
 		.in_order = vq->features & BIT_ULL(VIRTIO_F_IN_ORDER),
+		.partial_order = vq->features & BIT_ULL(VIRTIO_F_PARTIAL_ORDER),
 		.desc = vq->rings.desc,
 		.driver = vq->rings.driver,
 		.device = vq->rings.device,
@@ -154,14 +218,19 @@ int vblk_queue_start(struct vinf_vq *vq)
 		.max_segs = ARRAY_SIZE(q->segs),
 		.table = q->table,
 		.order = &q->order,
+		.track = &q->track,
 		.mem = &q->mem,
-	}, &pos);
-	if (ret) {
-		kvfree(q);
-		return ret;
-	}
+	}, &q->again->found.pos);
+	if (ret)
+		goto err_free;
 	vq->priv = q;
+	WRITE_ONCE(vq->depth, q->again->found.nr);
+	vblk_save_pos(q, vq);
 	return 0;
+
+err_free:
+	vblk_queue_free(q);
+	return ret;
 }
 
 /**
@@ -174,7 +243,7 @@ void vblk_queue_stop(struct vinf_vq *vq)
 
 	vblk_save_pos(q, vq);
 	vq->priv = NULL;
-	kvfree(q);
+	vblk_queue_free(q);
 }
 
 /* ---- back into the ring ---- */
@@ -185,10 +254,11 @@ static void vblk_publish(struct vblk_queue *q, struct vinf_vq *vq)
 	if (!q->nr_done)
 		return;
 	if (!vq->gone) {
-		virtq_publish(&q->ring, q->done, q->nr_done);
+		if (virtq_publish(&q->ring, q->done, q->nr_done)) {
+			vq->stat[VINF_STAT_BATCHES]++;
+			q->published = true;
+		}
 		trace_vblk_publish(vq, q->nr_done);
-		vq->stat[VINF_STAT_BATCHES]++;
-		q->published = true;
 	}
 	q->nr_done = 0;
 }
@@ -234,6 +304,17 @@ static void vblk_count(struct vinf_vq *vq, const struct vinf_req *req, u8 status
 	}
 }
 
+/* Its used entry goes with the batch. */
+static void vblk_answered(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req *req)
+{
+	q->done[q->nr_done++] = (struct virtq_done){
+		.id = req->id, .ndesc = req->ndesc, .len = req->used_len,
+	};
+	vblk_drop(vq, req);
+	if (q->nr_done == ARRAY_SIZE(q->done))
+		vblk_publish(q, vq);
+}
+
 /* A request has its answer: the status byte now, the used entry with the batch. */
 static void vblk_complete(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req *req, u8 status)
 {
@@ -248,14 +329,10 @@ static void vblk_complete(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_
 	}
 	trace_vblk_complete(vq, req, status);
 	vblk_count(vq, req, status);
-	q->done[q->nr_done++] = (struct virtq_done){
-		.id = req->id,
-		.ndesc = req->ndesc,
-		.len = status == VIRTIO_BLK_S_OK ? req->used_len : req->failed_len,
-	};
-	vblk_drop(vq, req);
-	if (q->nr_done == ARRAY_SIZE(q->done))
-		vblk_publish(q, vq);
+	if (status != VIRTIO_BLK_S_OK)
+		req->used_len = req->failed_len;
+	req->flags |= VINF_REQ_ANSWERED;
+	vblk_answered(q, vq, req);
 }
 
 static u8 vblk_status(int error)
@@ -393,6 +470,55 @@ static void vblk_broken(struct vinf_vq *vq, int err)
 		       i < ARRAY_SIZE(reasons) ? reasons[i].what : "a request makes no sense");
 }
 
+/*
+ * A buffer that was in flight. Of those that the engine before us left to the holder some come back
+ * by themselves, and some have their answer already. -errno when the ring is broken.
+ */
+static int vblk_again(struct vblk_queue *q, struct vinf_vq *vq, const struct inflight_buf *buf)
+{
+	struct vinf_req *req = vinf_vq_req(vq, buf->id);
+	struct virtq_chain chain;
+	int ret;
+
+	ret = virtq_refetch(&q->ring, buf, &chain);
+	if (q->again->kept && req->busy) {
+		/* It can't be given back, and will come. */
+		if (ret < 0)
+			vq->gone = 1;
+		return ret < 0 ? ret : 0;
+	}
+	/* Whatever becomes of it counts afresh. */
+	WRITE_ONCE(vq->depth, vq->depth - 1);
+	if (ret < 0 || vq->broken)
+		return ret < 0 ? ret : 0;
+	if (!q->again->kept || !(req->flags & VINF_REQ_ANSWERED))
+		return vblk_begin(q, vq, &chain);
+	req->busy = 1;
+	WRITE_ONCE(vq->depth, vq->depth + 1);
+	vblk_answered(q, vq, req);
+	return 0;
+}
+
+/* Take again what was in flight, oldest first.  True when that is done. */
+static bool vblk_take_again(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	struct vblk_again *a = q->again;
+	int i, ret;
+
+	for (i = 0; i < VBLK_BATCH && a->next < a->found.nr; i++) {
+		ret = vblk_again(q, vq, &a->found.buf[a->next++]);
+		if (ret < 0)
+			vblk_broken(vq, ret);
+	}
+	if (a->next < a->found.nr)
+		return false;
+	if (a->call && !vq->gone)
+		vinf_vq_call(vq);
+	q->again = NULL;
+	kvfree(a);
+	return true;
+}
+
 /* Take what is new.  True when there may be more. */
 static bool vblk_take(struct vblk_queue *q, struct vinf_vq *vq)
 {
@@ -440,6 +566,10 @@ bool vblk_queue_process(struct vinf_vq *vq)
 	}
 	q->limits.capacity = READ_ONCE(vq->limits->capacity);
 
+	if (q->again && !vblk_take_again(q, vq)) {
+		vblk_save_pos(q, vq);
+		return true;
+	}
 	vblk_reap(q, vq);
 	vblk_publish(q, vq);
 	vblk_notify(q, vq);

@@ -30,6 +30,15 @@ bool virtq_segs_wrap(const struct virtq_seg *seg, const struct virtq_seg *end)
 	return false;
 }
 
+static void virtq_order_init(struct virtq_order *o, const struct virtq_cfg *cfg)
+{
+	memset(o, 0, sizeof(*o));
+	o->in_order = cfg->in_order;
+	o->partial = cfg->partial_order;
+	o->oldest = VIRTQ_ORDER_END;
+	o->newest = VIRTQ_ORDER_END;
+}
+
 int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq_pos *pos)
 {
 	const struct virtq_ops *ops;
@@ -46,7 +55,7 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 		return -EINVAL;
 	if (cfg->indirect && !cfg->table)
 		return -EINVAL;
-	if (cfg->in_order && !cfg->order)
+	if ((cfg->in_order || cfg->partial_order) && !cfg->order)
 		return -EINVAL;
 	ret = ops->check(cfg, pos);
 	if (ret)
@@ -61,10 +70,11 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 	vq->max_segs = cfg->max_segs;
 	vq->segs = cfg->segs;
 	vq->table = cfg->table;
-	if (cfg->in_order) {
+	if (cfg->in_order || cfg->partial_order) {
 		vq->order = cfg->order;
-		memset(vq->order, 0, sizeof(*vq->order));
+		virtq_order_init(vq->order, cfg);
 	}
+	vq->track = cfg->track;
 	vq->mem = cfg->mem;
 	virtq_set_rings(vq, cfg->desc, cfg->driver, cfg->device);
 	ops->set_pos(vq, pos);
@@ -83,6 +93,8 @@ void virtq_get_pos(const struct virtq *vq, struct virtq_pos *pos)
 	*pos = vq->pos;
 }
 
+/* ---- VIRTIO_F_IN_ORDER, VIRTIO_F_PARTIAL_ORDER ---- */
+
 /* A buffer was fetched whose turn comes after all those before it. */
 static noinline void virtq_order_fetched(struct virtq_order *o, const struct virtq_chain *chain)
 {
@@ -92,46 +104,98 @@ static noinline void virtq_order_fetched(struct virtq_order *o, const struct vir
 	for (i = chain->nr_out; i < chain->nr_segs; i++)
 		len += chain->segs[i].len;
 	o->buf[chain->id] = (struct virtq_order_buf){
-		.ndesc = chain->ndesc,
+		.seq = ++o->fetched,
 		/* A length can't be 2^32; a driver is told of one byte less then. */
 		.in_len = min(len, (u64)U32_MAX),
+		.ndesc = chain->ndesc,
+		.before = o->newest,
+		.after = VIRTQ_ORDER_END,
 	};
-	o->id[(o->first + o->nr++) % VIRTQ_MAX_NUM] = chain->id;
+	if (o->newest == VIRTQ_ORDER_END)
+		o->oldest = chain->id;
+	else
+		o->buf[o->newest].after = chain->id;
+	o->newest = chain->id;
+}
+
+/* It is not in flight any more. */
+static void virtq_order_remove(struct virtq *vq, u16 id)
+{
+	struct virtq_order *o = vq->order;
+	struct virtq_order_buf *buf = &o->buf[id];
+
+	if (buf->before == VIRTQ_ORDER_END)
+		o->oldest = buf->after;
+	else
+		o->buf[buf->before].after = buf->after;
+	if (buf->after == VIRTQ_ORDER_END)
+		o->newest = buf->before;
+	else
+		o->buf[buf->after].before = buf->before;
+	buf->done = false;
+	virtq_returned(vq, id);
+}
+
+/* One used entry. @turn: nothing is in flight that was fetched before the buffer it names. */
+static void virtq_order_stage(struct virtq *vq, struct virtq_batch *b,
+			      const struct virtq_done *done, bool turn)
+{
+	struct virtq_order *o = vq->order;
+	u64 seq = o->buf[done->id].seq;
+
+	/* All of them up to this one, and none behind it. */
+	o->flushed = o->partial && turn && seq > o->used;
+	o->used = max(o->used, seq);
+	VIRTQ_CALL(vq, stage, b, done, o->flushed);
 }
 
 /*
- * Remembers what is done, and gives back what is next: a run of buffers under one used entry, which
- * has the id and the length of the last. A driver takes those before it as used completely, so a
- * run ends with the first that is not.
+ * The oldest buffers, as far as they are done. Several go out under one used entry, which has the
+ * id and the length of the last. A driver takes those before it as used completely, so a run ends
+ * with the first that is not. With VIRTIO_F_PARTIAL_ORDER a driver knows a run by the FLUSH of the
+ * entry before it.
  */
+static void virtq_order_runs(struct virtq *vq, struct virtq_batch *b)
+{
+	struct virtq_order *o = vq->order;
+	struct virtq_done run = { 0 };
+
+	while (o->oldest != VIRTQ_ORDER_END && o->buf[o->oldest].done) {
+		u16 id = o->oldest;
+		const struct virtq_order_buf *buf = &o->buf[id];
+
+		virtq_order_remove(vq, id);
+		run.id = id;
+		run.len = buf->len;
+		run.ndesc += buf->ndesc;
+		if (buf->len < buf->in_len || (o->partial && !o->flushed)) {
+			virtq_order_stage(vq, b, &run, true);
+			run.ndesc = 0;
+		}
+	}
+	if (run.ndesc)
+		virtq_order_stage(vq, b, &run, true);
+}
+
 static noinline void virtq_order_publish(struct virtq *vq, const struct virtq_done *done,
 					 unsigned int n)
 {
 	struct virtq_batch b = virtq_batch_start(vq);
 	struct virtq_order *o = vq->order;
-	struct virtq_done run = { 0 };
+	unsigned int i;
 
-	for (; n; n--, done++) {
-		o->buf[done->id].len = done->len;
-		o->buf[done->id].done = true;
+	for (i = 0; i < n; i++) {
+		o->buf[done[i].id].len = done[i].len;
+		o->buf[done[i].id].done = true;
 	}
-	for (; o->nr; o->nr--, o->first = (o->first + 1) % VIRTQ_MAX_NUM) {
-		u16 id = o->id[o->first];
-		struct virtq_order_buf *buf = &o->buf[id];
-
-		if (!buf->done)
-			break;
-		vq->inflight[id] = false;
-		run.id = id;
-		run.len = buf->len;
-		run.ndesc += buf->ndesc;
-		if (buf->len < buf->in_len) {
-			VIRTQ_CALL(vq, stage, &b, &run);
-			run.ndesc = 0;
-		}
+	virtq_order_runs(vq, &b);
+	/* What is left has to wait for its turn, or goes out before it. */
+	for (i = 0; i < n && !o->in_order; i++) {
+		if (!o->buf[done[i].id].done)
+			continue;
+		virtq_order_remove(vq, done[i].id);
+		virtq_order_stage(vq, &b, &done[i], false);
 	}
-	if (run.ndesc)
-		VIRTQ_CALL(vq, stage, &b, &run);
 	VIRTQ_CALL(vq, commit, &b);
 }
 
@@ -147,12 +211,29 @@ int virtq_fetch(struct virtq *vq, struct virtq_chain *chain)
 	return ret;
 }
 
-void virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+int virtq_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain)
 {
+	int ret = VIRTQ_CALL(vq, refetch, buf, chain);
+
+	if (ret > 0 && vq->order) {
+		virtq_order_fetched(vq->order, chain);
+		/* Some behind it may have been used before it, unless in order; who knows. */
+		if (!vq->order->in_order)
+			vq->order->used = vq->order->fetched;
+	}
+	return ret;
+}
+
+bool virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+{
+	u16 used = vq->pos.used;
+	bool wrap = vq->pos.used_wrap;
+
 	if (likely(!vq->order))
 		VIRTQ_CALL(vq, publish, done, n);
 	else
 		virtq_order_publish(vq, done, n);
+	return vq->pos.used != used || vq->pos.used_wrap != wrap;
 }
 
 bool virtq_need_call(struct virtq *vq)

@@ -34,6 +34,8 @@
 #include <linux/bits.h>
 #include <linux/virtio_ring.h>
 
+struct inflight;
+struct inflight_buf;
 struct virtq_mem;
 
 /** define VIRTQ_MAX_NUM - largest ring, and most descriptors of an indirect table */
@@ -78,21 +80,34 @@ struct virtq_pos {
 };
 
 /**
- * struct virtq_order - the order of buffers in flight, for VIRTIO_F_IN_ORDER; the engine's
- * @first: oldest entry of @id
- * @nr: entries of @id
- * @id: ids as they were fetched
- * @buf: by id: slots it takes, its writable bytes, and once it is done the length to report
+ * struct virtq_order - the order of buffers in flight; the engine's
+ * @in_order: buffers are given back as they were fetched
+ * @partial: VIRTQ_DESC_F_FLUSH tells where the order holds
+ * @flushed: the used entry written last has FLUSH
+ * @oldest: id of the buffer fetched first of those in flight, VIRTQ_ORDER_END if there is none
+ * @newest: id of the one fetched last
+ * @fetched: buffers fetched so far
+ * @used: of these the latest, counted from 1, that was given back
+ * @buf: by id: its place among the @fetched, its writable bytes, once it is done the length to
+ *	report, slots it takes, ids of the buffers in flight fetched before and after it, whether it
+ *	is done
+ *
+ * For VIRTIO_F_IN_ORDER and VIRTIO_F_PARTIAL_ORDER; see virtq_publish().
  */
 struct virtq_order {
-	u16 first, nr;
-	u16 id[VIRTQ_MAX_NUM];
+	bool in_order, partial, flushed;
+	u16 oldest, newest;
+	u64 fetched, used;
 	struct virtq_order_buf {
-		u16 ndesc;
-		bool done;
+		u64 seq;
 		u32 in_len, len;
+		u16 ndesc, before, after;
+		bool done;
 	} buf[VIRTQ_MAX_NUM];
 };
+
+/** define VIRTQ_ORDER_END - no buffer: neither end of the list has a neighbour */
+#define VIRTQ_ORDER_END		0xffff
 
 /**
  * struct virtq_cfg - what the driver and the owner agreed on; see virtq_init()
@@ -101,6 +116,7 @@ struct virtq_order {
  * @event_idx: VIRTIO_RING_F_EVENT_IDX negotiated
  * @indirect: VIRTIO_RING_F_INDIRECT_DESC negotiated
  * @in_order: VIRTIO_F_IN_ORDER negotiated
+ * @partial_order: VIRTIO_F_PARTIAL_ORDER negotiated
  * @desc: mapped descriptor area, 16 * @num bytes. Split: the descriptor table; packed: the ring
  * @driver: mapped driver area. Split: the available ring, 6 + 2 * @num bytes; packed: the driver's
  *	event suppression structure, 4 bytes
@@ -111,18 +127,20 @@ struct virtq_order {
  *	makes: an indirect table may have more entries than the ring
  * @table: room for one indirect table, VIRTQ_MAX_NUM entries of 16 bytes, the owner's; NULL if not
  *	@indirect
- * @order: memory, the owner's; NULL if not @in_order
+ * @order: memory, the owner's; NULL if neither @in_order nor @partial_order
+ * @track: inflight region, open; NULL if nothing is recorded
  * @mem: passed on to virtq_mem_read() for indirect tables
  */
 struct virtq_cfg {
 	enum virtq_layout layout;
 	u16 num;
-	bool event_idx, indirect, in_order;
+	bool event_idx, indirect, in_order, partial_order;
 	void *desc, *driver, *device;
 	struct virtq_seg *segs;
 	u16 max_segs;
 	void *table;
 	struct virtq_order *order;
+	struct inflight *track;
 	struct virtq_mem *mem;
 };
 
@@ -139,14 +157,14 @@ struct virtq_cfg {
  * @device: R: device area, written by us
  * @segs: I: segments of the chain fetched last
  * @table: I: copy of the indirect table read last
- * @order: I: what is in flight, in order; NULL without VIRTIO_F_IN_ORDER
+ * @order: I: what is in flight, in order; NULL where order means nothing
+ * @track: I: what is recorded of each buffer from virtq_fetch() to virtq_publish(), or NULL
  * @mem: I: guest memory, for indirect tables
  * @pos: next entry to fetch, next to publish
  * @avail_seen: split: available index when last read; @pos.avail runs up to it without
  *	looking again
- * @called: split: used position at the last virtq_need_call(): what the driver has been considered
- *	for
- * @uncalled: packed: slots published since the last virtq_need_call(), no more than @num
+ * @uncalled: published since the last virtq_need_call(): split: entries, at most U16_MAX; packed:
+ *	slots, at most @num. Further back than that the driver can't be waiting for anything
  * @inflight: by buffer id: fetched and not published. Bytes, not bits: a third of the instructions
  *
  * Fields are the engine's; others use the functions below. I: set by virtq_init(); R: by
@@ -160,11 +178,11 @@ struct virtq {
 	struct virtq_seg *segs;
 	void *table;
 	struct virtq_order *order;
+	struct inflight *track;
 	struct virtq_mem *mem;
 
 	struct virtq_pos pos;
 	u16 avail_seen;
-	u16 called;
 	u16 uncalled;
 	bool inflight[VIRTQ_MAX_NUM];
 };
@@ -203,8 +221,9 @@ struct virtq_done {
  * @cfg: layout, features and memory; not needed after the call, what it points to is
  * @pos: where to start
  *
- * Nothing is in flight afterwards, whatever @pos says, and nothing is written to the ring: kicks
- * are as the driver finds them in its ring until virtq_enable_kick() or virtq_disable_kick().
+ * Nothing is in flight afterwards, whatever @pos says, until virtq_refetch() takes it again, and
+ * nothing is written to the ring: kicks are as the driver finds them in its ring until
+ * virtq_enable_kick() or virtq_disable_kick().
  *
  * Return: 0; -EINVAL for a size, an alignment (split: desc 16, driver 2, device 4; packed: 16, 4,
  * 4), a missing pointer, @cfg->max_segs below the ring size, or a position that makes no sense:
@@ -257,6 +276,19 @@ void virtq_get_pos(const struct virtq *vq, struct virtq_pos *pos);
 int virtq_fetch(struct virtq *vq, struct virtq_chain *chain);
 
 /**
+ * virtq_refetch() - take a buffer again that a device before us had taken
+ * @vq: ring, started at the position of &inflight_found
+ * @buf: of &inflight_found; each of them once, in their order, before the first virtq_fetch().
+ *	Those taken again may be published before the others are
+ * @chain: filled on success
+ *
+ * The buffer is read and checked as if it was new, but for its place in the ring.
+ *
+ * Return: 1, or the errnos of virtq_fetch().
+ */
+int virtq_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain);
+
+/**
  * virtq_publish() - give buffers back
  * @vq: ring
  * @done: buffers, each fetched and not yet published
@@ -272,8 +304,18 @@ int virtq_fetch(struct virtq *vq, struct virtq_chain *chain);
  * one used entry, that of its last. The driver takes the others as used completely (virtio 1.4,
  * 2.7.14 and 2.8.12), so one whose length is not that of all its writable segments has an entry of
  * its own length: it is the last of its run.
+ *
+ * With VIRTIO_F_PARTIAL_ORDER nothing is held back. An entry has FLUSH when, with it, the used
+ * buffers are those made available up to its own and no others. Directly behind such an entry a run
+ * of the oldest buffers goes out under one, as above, which has FLUSH too. Buffers that are done
+ * before their turn have an entry each, without FLUSH. What the entry before virtq_init() had is
+ * not known, so the first after it is never for a run.
+ *
+ * With both, buffers are held back, and every entry has FLUSH.
+ *
+ * Return: true if there is something new for the driver to see.
  */
-void virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+bool virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
 
 /**
  * virtq_need_call() - must the driver be notified?

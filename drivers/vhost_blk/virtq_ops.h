@@ -8,6 +8,7 @@
 #include <linux/compiler.h>
 #include <linux/errno.h>
 
+#include "inflight.h"
 #include "virtq.h"
 #include "virtq_mem.h"
 
@@ -25,6 +26,14 @@ struct virtq_batch {
 	unsigned int n;
 };
 
+/* A buffer goes out with the batch at hand. */
+static inline void virtq_returned(struct virtq *vq, u16 id)
+{
+	vq->inflight[id] = false;
+	if (vq->track)
+		inflight_stage(vq->track, id);
+}
+
 static inline struct virtq_batch virtq_batch_start(const struct virtq *vq)
 {
 	return (struct virtq_batch){ .used = vq->pos.used, .wrap = vq->pos.used_wrap };
@@ -35,9 +44,11 @@ static inline struct virtq_batch virtq_batch_start(const struct virtq *vq)
  * @check: size, alignment, position; 0 or -EINVAL
  * @set_pos: start at a position
  * @fetch: see virtq_fetch()
- * @publish: see virtq_publish(); not for a ring that is used in order
- * @stage: write a used entry, which accounts for so many slots, and do not show it yet
- * @commit: show a batch. Nothing happens if it is empty
+ * @refetch: see virtq_refetch()
+ * @publish: see virtq_publish(); not for a ring whose order means something
+ * @stage: write a used entry, with FLUSH or without, which accounts for so many slots, and do not
+ *	show it yet
+ * @commit: show a batch. The driver sees nothing new if it is empty
  * @need_call: see virtq_need_call()
  * @enable_kick: see virtq_enable_kick()
  * @disable_kick: see virtq_disable_kick()
@@ -51,8 +62,10 @@ struct virtq_ops {
 	int (*check)(const struct virtq_cfg *cfg, const struct virtq_pos *pos);
 	void (*set_pos)(struct virtq *vq, const struct virtq_pos *pos);
 	int (*fetch)(struct virtq *vq, struct virtq_chain *chain);
+	int (*refetch)(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain);
 	void (*publish)(struct virtq *vq, const struct virtq_done *done, unsigned int n);
-	void (*stage)(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done);
+	void (*stage)(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
+		      bool flush);
 	void (*commit)(struct virtq *vq, const struct virtq_batch *b);
 	bool (*need_call)(struct virtq *vq);
 	bool (*enable_kick)(struct virtq *vq);
@@ -87,8 +100,11 @@ extern const struct virtq_ops virtq_split_ops;
 extern const struct virtq_ops virtq_packed_ops;
 
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain);
+int virtq_split_refetch(struct virtq *vq, const struct inflight_buf *buf,
+			struct virtq_chain *chain);
 void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
-void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done);
+void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
+		       bool flush);
 void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b);
 bool virtq_split_need_call(struct virtq *vq);
 bool virtq_split_enable_kick(struct virtq *vq);
@@ -96,8 +112,11 @@ void virtq_split_disable_kick(struct virtq *vq);
 bool virtq_split_empty(const struct virtq *vq);
 
 int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain);
+int virtq_packed_refetch(struct virtq *vq, const struct inflight_buf *buf,
+			 struct virtq_chain *chain);
 void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
-void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done);
+void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
+			bool flush);
 void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b);
 bool virtq_packed_need_call(struct virtq *vq);
 bool virtq_packed_enable_kick(struct virtq *vq);

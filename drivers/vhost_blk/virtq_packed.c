@@ -17,30 +17,17 @@
 #include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/minmax.h>
+#include <uapi/linux/vhost_inflight.h>
 
 #include "virtq.h"
 #include "virtq_ops.h"
 #include "virtq_barrier.h"
-
-/* The types of <linux/virtio_ring.h>, in those that virtq_barrier.h reads. */
-struct pvirtq_desc {
-	__virtio64 addr;
-	__virtio32 len;
-	__virtio16 id, flags;
-};
-
-struct pvirtq_event_suppress {
-	__virtio16 desc, flags;
-};
+#include "virtq_packed.h"
+#include "inflight.h"
 
 static_assert(sizeof(struct pvirtq_desc) == sizeof(struct vring_packed_desc));
 static_assert(sizeof(struct pvirtq_desc) == sizeof(struct vring_desc));	/* virtq_load_table() */
 static_assert(sizeof(struct pvirtq_event_suppress) == sizeof(struct vring_packed_desc_event));
-
-#define PVIRTQ_AVAIL	BIT(VRING_PACKED_DESC_F_AVAIL)
-#define PVIRTQ_USED	BIT(VRING_PACKED_DESC_F_USED)
-#define PVIRTQ_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
-#define PVIRTQ_EVENTS	3U	/* the flags of an event suppression structure */
 
 /* Slots of what was fetched and not published. */
 static inline unsigned int virtq_packed_out(const struct virtq_pos *pos, unsigned int num)
@@ -80,11 +67,6 @@ static inline void virtq_packed_advance(const struct virtq *vq, u16 *slot, bool 
 	*slot = to;
 }
 
-static inline bool virtq_packed_is_avail(unsigned int flags, bool wrap)
-{
-	return (flags & (PVIRTQ_AVAIL | PVIRTQ_USED)) == (wrap ? PVIRTQ_AVAIL : PVIRTQ_USED);
-}
-
 /* A buffer being read. */
 struct virtq_walk {
 	struct virtq_seg *seg;		/* where the next segment goes */
@@ -93,13 +75,10 @@ struct virtq_walk {
 	u64 addrs;			/* all of them or'ed */
 };
 
-/* The descriptor is a segment. 0 or -EINVAL. */
-static __always_inline int virtq_packed_add(struct virtq_walk *w, const struct pvirtq_desc *d,
+/* A descriptor that is a segment. 0 or -EINVAL. */
+static __always_inline int virtq_packed_add(struct virtq_walk *w, u64 addr, u32 len,
 					    unsigned int flags)
 {
-	u64 addr = virtq_load64(&d->addr);
-	u32 len = virtq_load32(&d->len);
-
 	if (flags & VRING_DESC_F_WRITE)
 		w->in = w->in ?: w->seg;
 	else if (unlikely(w->in))
@@ -117,11 +96,9 @@ static __always_inline int virtq_packed_add(struct virtq_walk *w, const struct p
  * The segments of an indirect table, all its entries in turn. Only WRITE means something in there;
  * beside the table it does not. 0 or -errno.
  */
-static int virtq_packed_table(struct virtq *vq, struct virtq_walk *w, const struct pvirtq_desc *d)
+static int virtq_packed_table(struct virtq *vq, struct virtq_walk *w, u64 addr, u32 len)
 {
 	const struct pvirtq_desc *table = vq->table;
-	u64 addr = virtq_load64(&d->addr);
-	u32 len = virtq_load32(&d->len);
 	int nr, ret, i;
 
 	nr = virtq_load_table(vq, addr, len);
@@ -130,11 +107,46 @@ static int virtq_packed_table(struct virtq *vq, struct virtq_walk *w, const stru
 	if (unlikely(nr > vq->max_segs))
 		return -E2BIG;
 	for (i = 0; i < nr; i++) {
-		ret = virtq_packed_add(w, &table[i], virtq_load16(&table[i].flags));
+		ret = virtq_packed_add(w, virtq_load64(&table[i].addr), virtq_load32(&table[i].len),
+				       virtq_load16(&table[i].flags));
 		if (unlikely(ret))
 			return ret;
 	}
 	return 0;
+}
+
+/* All of a buffer was read. 0 or -errno. */
+static __always_inline int virtq_packed_whole(struct virtq *vq, struct virtq_chain *chain,
+					      const struct virtq_walk *w, unsigned int id,
+					      unsigned int n)
+{
+	if (unlikely(vq->inflight[id]))
+		return -EEXIST;
+	if (unlikely(w->bytes > 1ULL << 32))
+		return -EOVERFLOW;
+	if (unlikely((s64)w->addrs < 0) && virtq_segs_wrap(vq->segs, w->seg))
+		return -EOVERFLOW;
+
+	chain->id = id;
+	chain->ndesc = n;
+	chain->nr_segs = w->seg - vq->segs;
+	chain->nr_out = (w->in ?: w->seg) - vq->segs;
+	chain->segs = vq->segs;
+	vq->inflight[id] = true;
+	return 0;
+}
+
+/* What the ring has at the position: a chain, or a descriptor that refers to a table. */
+static noinline void virtq_packed_record(struct virtq *vq, const struct virtq_chain *chain,
+					 const struct virtq_seg *table, unsigned int flags)
+{
+	inflight_packed_record(vq->track, &(struct inflight_packed_buf){
+		.segs = table ?: chain->segs,
+		.nr = chain->ndesc,
+		.id = chain->id,
+		.flags = flags & (PVIRTQ_AVAIL | PVIRTQ_USED | VRING_DESC_F_INDIRECT),
+		.to_end = vq->num - vq->pos.avail,
+	});
 }
 
 /*
@@ -144,7 +156,9 @@ static int virtq_packed_table(struct virtq *vq, struct virtq_walk *w, const stru
 static int virtq_packed_take(struct virtq *vq, struct virtq_chain *chain, unsigned int flags)
 {
 	const struct pvirtq_desc *ring = vq->desc, *d = &ring[vq->pos.avail];
+	const unsigned int head_flags = flags;
 	struct virtq_walk w = { .seg = vq->segs };
+	struct virtq_seg table = { 0 };
 	unsigned int room, id, n = 1;
 	u16 slot = vq->pos.avail;
 	bool wrap = vq->pos.avail_wrap;
@@ -156,13 +170,16 @@ static int virtq_packed_take(struct virtq *vq, struct virtq_chain *chain, unsign
 	if (flags & VRING_DESC_F_INDIRECT) {
 		if (unlikely(flags & VRING_DESC_F_NEXT))
 			return -EINVAL;
-		ret = virtq_packed_table(vq, &w, d);
+		table.addr = virtq_load64(&d->addr);
+		table.len = virtq_load32(&d->len);
+		ret = virtq_packed_table(vq, &w, table.addr, table.len);
 		if (unlikely(ret))
 			return ret;
 	} else {
 		/* virtq_init() saw to the room for as many segments as there are slots. */
 		for (;;) {
-			ret = virtq_packed_add(&w, d, flags);
+			ret = virtq_packed_add(&w, virtq_load64(&d->addr), virtq_load32(&d->len),
+					       flags);
 			if (unlikely(ret))
 				return ret;
 			if (!(flags & VRING_DESC_F_NEXT))
@@ -181,21 +198,38 @@ static int virtq_packed_take(struct virtq *vq, struct virtq_chain *chain, unsign
 	id = virtq_load16(&d->id);
 	if (unlikely(id >= vq->num))
 		return -EINVAL;
-	if (unlikely(vq->inflight[id]))
-		return -EEXIST;
-	if (unlikely(w.bytes > 1ULL << 32))
-		return -EOVERFLOW;
-	if (unlikely((s64)w.addrs < 0) && virtq_segs_wrap(vq->segs, w.seg))
-		return -EOVERFLOW;
-
-	chain->id = id;
-	chain->ndesc = n;
-	chain->nr_segs = w.seg - vq->segs;
-	chain->nr_out = (w.in ?: w.seg) - vq->segs;
-	chain->segs = vq->segs;
-	vq->inflight[id] = true;
+	ret = virtq_packed_whole(vq, chain, &w, id, n);
+	if (unlikely(ret))
+		return ret;
+	if (vq->track)
+		virtq_packed_record(vq, chain, head_flags & VRING_DESC_F_INDIRECT ? &table : NULL,
+				    head_flags);
 	virtq_packed_advance(vq, &vq->pos.avail, &vq->pos.avail_wrap, n);
 	return 1;
+}
+
+/* The descriptors are in the region: their slots may have been overwritten since. */
+int virtq_packed_refetch(struct virtq *vq, const struct inflight_buf *buf,
+			 struct virtq_chain *chain)
+{
+	const struct vhost_inflight_region_packed *r = vq->track->snapshot;
+	struct virtq_walk w = { .seg = vq->segs };
+	unsigned int at = buf->first, n;
+	int ret;
+
+	/* inflight_open() saw to the entries; what the driver put there is as hostile as ever. */
+	for (n = 0; n < buf->ndesc; n++, at = r->desc[at].next) {
+		const struct vhost_inflight_desc_packed *d = &r->desc[at];
+
+		if (d->flags & VRING_DESC_F_INDIRECT)
+			ret = buf->ndesc == 1 ? virtq_packed_table(vq, &w, d->addr, d->len) :
+						-EINVAL;
+		else
+			ret = virtq_packed_add(&w, d->addr, d->len, d->flags);
+		if (ret)
+			return ret;
+	}
+	return virtq_packed_whole(vq, chain, &w, buf->id, buf->ndesc) ?: 1;
 }
 
 int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain)
@@ -214,13 +248,15 @@ int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain)
 }
 
 static __always_inline void virtq_packed_put(struct virtq *vq, struct virtq_batch *b,
-					     const struct virtq_done *done)
+					     const struct virtq_done *done, bool flush)
 {
 	struct pvirtq_desc *ring = vq->desc, *d = &ring[b->used];
 	u16 flags = b->wrap ? PVIRTQ_AVAIL | PVIRTQ_USED : 0;
 
 	if (done->len)
 		flags |= VRING_DESC_F_WRITE;
+	if (flush)
+		flags |= VIRTQ_DESC_F_FLUSH;
 	virtq_store16(&d->id, done->id);
 	virtq_store32(&d->len, done->len);
 	/* The driver looks at them in turn, so the first hides the others. */
@@ -231,9 +267,10 @@ static __always_inline void virtq_packed_put(struct virtq *vq, struct virtq_batc
 	virtq_packed_advance(vq, &b->used, &b->wrap, done->ndesc);
 }
 
-void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done)
+void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
+			bool flush)
 {
-	virtq_packed_put(vq, b, done);
+	virtq_packed_put(vq, b, done, flush);
 }
 
 void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
@@ -243,6 +280,8 @@ void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
 
 	if (!b->n)
 		return;
+	if (vq->track)
+		inflight_packed_prepare(vq->track, b->used, b->wrap);
 	slots = b->used - vq->pos.used + (b->wrap != vq->pos.used_wrap ? vq->num : 0);
 	/* Further back than the ring is long the driver can't be waiting for anything. */
 	vq->uncalled = min(vq->uncalled + slots, vq->num);
@@ -254,6 +293,8 @@ void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
 	 * flags and all else.
 	 */
 	virtq_store16_release(&first->flags, b->flags);
+	if (vq->track)
+		inflight_packed_commit(vq->track);
 }
 
 void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
@@ -261,8 +302,8 @@ void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsig
 	struct virtq_batch b = virtq_batch_start(vq);
 
 	for (; n; n--, done++) {
-		virtq_packed_put(vq, &b, done);
-		vq->inflight[done->id] = false;
+		virtq_packed_put(vq, &b, done, false);
+		virtq_returned(vq, done->id);
 	}
 	virtq_packed_commit(vq, &b);
 }
@@ -348,6 +389,7 @@ const struct virtq_ops virtq_packed_ops = {
 	.check		= virtq_packed_check,
 	.set_pos	= virtq_packed_set_pos,
 	.fetch		= virtq_packed_fetch,
+	.refetch	= virtq_packed_refetch,
 	.publish	= virtq_packed_publish,
 	.stage		= virtq_packed_stage,
 	.commit		= virtq_packed_commit,

@@ -10,13 +10,16 @@
  */
 #include <linux/errno.h>
 #include <linux/align.h>
+#include <linux/limits.h>
 #include <linux/build_bug.h>
 #include <linux/compiler.h>
 #include <linux/minmax.h>
+#include <uapi/linux/vhost_inflight.h>
 
 #include "virtq.h"
 #include "virtq_ops.h"
 #include "virtq_barrier.h"
+#include "inflight.h"
 
 static_assert(sizeof(struct vring_desc) == 16);
 
@@ -52,7 +55,6 @@ static void virtq_split_set_pos(struct virtq *vq, const struct virtq_pos *pos)
 	vq->pos.avail = pos->avail;
 	vq->pos.used = pos->used;
 	vq->avail_seen = pos->avail;
-	vq->called = pos->used;
 }
 
 /* The entries up to avail_seen are used up. 1: there are more, 0: there are none. */
@@ -152,17 +154,14 @@ static int virtq_split_load_table(struct virtq *vq, const struct vring_desc *d, 
 	return virtq_load_table(vq, virtq_load64(&d->addr), virtq_load32(&d->len));
 }
 
-static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain)
+/* The buffer with a head in range. 0 or -errno. */
+static __always_inline int virtq_split_chain(struct virtq *vq, unsigned int head,
+					     struct virtq_chain *chain)
 {
-	const struct vring_avail *avail = vq->driver;
 	struct virtq_seg *segs = vq->segs;
 	struct virtq_walk w;
-	unsigned int head;
 	int ret;
 
-	head = virtq_load16(&avail->ring[vq->pos.avail & vq->mask]);
-	if (unlikely(head >= vq->num))
-		return -EINVAL;
 	if (unlikely(vq->inflight[head]))
 		return -EEXIST;
 
@@ -207,8 +206,31 @@ static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain
 	chain->nr_out = (w.in ?: w.seg) - segs;
 	chain->segs = segs;
 	vq->inflight[head] = true;
+	return 0;
+}
+
+static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain)
+{
+	const struct vring_avail *avail = vq->driver;
+	unsigned int head;
+	int ret;
+
+	head = virtq_load16(&avail->ring[vq->pos.avail & vq->mask]);
+	if (unlikely(head >= vq->num))
+		return -EINVAL;
+	ret = virtq_split_chain(vq, head, chain);
+	if (unlikely(ret))
+		return ret;
+	if (vq->track)
+		inflight_split_record(vq->track, head);
 	vq->pos.avail++;
 	return 1;
+}
+
+/* A driver leaves the descriptors of what it made available alone. */
+int virtq_split_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain)
+{
+	return virtq_split_chain(vq, buf->id, chain) ?: 1;
 }
 
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
@@ -224,9 +246,10 @@ int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
 }
 
 static __always_inline void virtq_split_put(struct vring_used_elem *elem,
-					    const struct virtq_done *done)
+					    const struct virtq_done *done, bool flush)
 {
-	virtq_store32(&elem->id, done->id);
+	/* With VIRTIO_F_PARTIAL_ORDER id is two fields, {le16 id; le16 flags}. */
+	virtq_store32(&elem->id, done->id | (flush ? VIRTQ_USED_ELEM_F_FLUSH << 16 : 0));
 	virtq_store32(&elem->len, done->len);
 }
 
@@ -234,12 +257,18 @@ static __always_inline void virtq_split_show(struct virtq *vq, u16 idx)
 {
 	struct vring_used *used = vq->device;
 
+	if (vq->track)
+		inflight_split_prepare(vq->track);
+	/* All that used_event can say has been passed then. */
+	vq->uncalled = min(vq->uncalled + (u16)(idx - vq->pos.used), U16_MAX);
 	vq->pos.used = idx;
 	/*
 	 * Release: the entries, and what the device wrote into the buffers, are seen before idx.
 	 * Partner: the driver's read barrier between loading used->idx and the used entries.
 	 */
 	virtq_store16_release(&used->idx, idx);
+	if (vq->track)
+		inflight_split_commit(vq->track, idx);
 }
 
 void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
@@ -248,17 +277,18 @@ void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsign
 	u16 idx = vq->pos.used;
 
 	for (; n; n--, done++, idx++) {
-		virtq_split_put(&used->ring[idx & vq->mask], done);
-		vq->inflight[done->id] = false;
+		virtq_split_put(&used->ring[idx & vq->mask], done, false);
+		virtq_returned(vq, done->id);
 	}
 	virtq_split_show(vq, idx);
 }
 
-void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done)
+void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
+		       bool flush)
 {
 	struct vring_used *used = vq->device;
 
-	virtq_split_put(&used->ring[b->used & vq->mask], done);
+	virtq_split_put(&used->ring[b->used & vq->mask], done, flush);
 	b->used += done->ndesc;
 }
 
@@ -270,11 +300,11 @@ void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b)
 bool virtq_split_need_call(struct virtq *vq)
 {
 	const struct vring_avail *avail = vq->driver;
-	u16 old = vq->called, new = vq->pos.used;
+	u16 n = vq->uncalled, new = vq->pos.used;
 
-	if (new == old)
+	if (!n)
 		return false;
-	vq->called = new;
+	vq->uncalled = 0;
 	/*
 	 * used->idx is stored before the driver's wish is loaded. Partner: the driver's full
 	 * barrier between storing used_event (or avail->flags) and loading used->idx once more. One
@@ -283,7 +313,7 @@ bool virtq_split_need_call(struct virtq *vq)
 	virtq_mb();
 	if (!vq->event_idx)
 		return !(virtq_load16(&avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
-	return vring_need_event(virtq_load16(virtq_split_used_event(vq)), new, old);
+	return vring_need_event(virtq_load16(virtq_split_used_event(vq)), new, new - n);
 }
 
 bool virtq_split_empty(const struct virtq *vq)
@@ -322,6 +352,7 @@ const struct virtq_ops virtq_split_ops = {
 	.check		= virtq_split_check,
 	.set_pos	= virtq_split_set_pos,
 	.fetch		= virtq_split_fetch,
+	.refetch	= virtq_split_refetch,
 	.publish	= virtq_split_publish,
 	.stage		= virtq_split_stage,
 	.commit		= virtq_split_commit,

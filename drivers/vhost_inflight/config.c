@@ -77,6 +77,8 @@ static u64 vinf_config_features(const struct vinf_dev *dev, const struct vinf_pa
 		f |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	if (p->in_order)
 		f |= BIT_ULL(VIRTIO_F_IN_ORDER);
+	if (p->partial_order)
+		f |= BIT_ULL(VIRTIO_F_PARTIAL_ORDER);
 	if (p->num_queues > 1)
 		f |= BIT_ULL(VIRTIO_BLK_F_MQ);
 	if (lim->read_only)

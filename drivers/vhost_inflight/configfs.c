@@ -95,6 +95,7 @@ VINF_CONF_BOOL(indirect_desc);
 VINF_CONF_BOOL(event_idx);
 VINF_CONF_BOOL(packed);
 VINF_CONF_BOOL(in_order);
+VINF_CONF_BOOL(partial_order);
 VINF_CONF_BOOL(discard);
 VINF_CONF_UINT(num_queues, 1, VINF_MAX_QUEUES, vinf_any);
 VINF_CONF_UINT(queue_size, 2, VINF_MAX_QUEUE_SIZE, vinf_pow2);
@@ -298,6 +299,7 @@ static struct configfs_attribute *vinf_conf_attrs[] = {
 	&vinf_conf_attr_event_idx,
 	&vinf_conf_attr_packed,
 	&vinf_conf_attr_in_order,
+	&vinf_conf_attr_partial_order,
 	&vinf_conf_attr_discard,
 	&vinf_conf_attr_enable,
 	&vinf_conf_attr_resize,
@@ -368,6 +370,47 @@ static struct config_item *vinf_conf_make(struct config_group *group, const char
 	return &conf->item;
 }
 
+/* ---- the directory of all devices: which engine serves them ---- */
+
+static ssize_t vinf_subsys_engine_show(struct config_item *item, char *page)
+{
+	char name[VHOST_INFLIGHT_ENGINE_LEN];
+
+	vinf_engine_name(name, sizeof(name));
+	return sysfs_emit(page, "%s\n", name);
+}
+CONFIGFS_ATTR_RO(vinf_subsys_, engine);
+
+/* What an engine must have been built with. */
+static ssize_t vinf_subsys_engine_abi_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", VINF_ABI_VERSION);
+}
+CONFIGFS_ATTR_RO(vinf_subsys_, engine_abi);
+
+/* Milliseconds, the bound on waiting. */
+static ssize_t vinf_subsys_detach_store(struct config_item *item, const char *page, size_t len)
+{
+	unsigned int ms;
+	int ret;
+
+	ret = kstrtouint(page, 0, &ms);
+	if (ret)
+		return ret;
+	if (ms > INT_MAX)
+		return -EINVAL;
+	ret = vinf_engine_detach(ms);
+	return ret ?: len;
+}
+CONFIGFS_ATTR_WO(vinf_subsys_, detach);
+
+static struct configfs_attribute *vinf_subsys_attrs[] = {
+	&vinf_subsys_attr_engine,
+	&vinf_subsys_attr_engine_abi,
+	&vinf_subsys_attr_detach,
+	NULL,
+};
+
 static struct configfs_group_operations vinf_subsys_ops = {
 	.make_item	= vinf_conf_make,
 };
@@ -375,6 +418,7 @@ static struct configfs_group_operations vinf_subsys_ops = {
 static const struct config_item_type vinf_subsys_type = {
 	.ct_owner	= THIS_MODULE,
 	.ct_group_ops	= &vinf_subsys_ops,
+	.ct_attrs	= vinf_subsys_attrs,
 };
 
 static struct configfs_subsystem vinf_subsys = {

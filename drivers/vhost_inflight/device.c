@@ -11,16 +11,12 @@
 #include "vinf.h"
 #include "trace.h"
 
-/* What the engine has to be able to do; the other features are the holder's. */
-#define VINF_RING_FEATURES (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |	\
-			    BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |		\
-			    BIT_ULL(VIRTIO_F_RING_PACKED) |		\
-			    BIT_ULL(VIRTIO_F_IN_ORDER))
-
 #define VINF_MINORS	BIT(MINORBITS)
 /* Work items of one device that may block at the same time. */
 #define VINF_MAX_BLOCKED	16
 
+LIST_HEAD(vinf_devs);
+DEFINE_MUTEX(vinf_devs_lock);	/* protects vinf_devs */
 static dev_t vinf_devt;
 static DEFINE_IDA(vinf_minors);
 
@@ -44,6 +40,7 @@ static void vinf_dev_release(struct device *device)
 		vhost_iotlb_free(dev->iotlb.tree);
 	}
 	vinf_bounce_destroy(&dev->bounce);
+	vinf_region_put(dev->region);
 	vinf_backing_close(&dev->backing);
 	ida_free(&vinf_minors, MINOR(device->devt));
 	mutex_destroy(&dev->lock);
@@ -67,6 +64,9 @@ static int vinf_dev_setup(struct vinf_dev *dev, const struct vinf_params *p)
 	if (ret)
 		return ret;
 	/* An engine is held only while a node is open; here it says what a device may offer. */
+	ret = vinf_engine_wait();
+	if (ret)
+		return ret;
 	engine = vinf_engine_get();
 	if (!engine)
 		return -ENODEV;
@@ -90,6 +90,13 @@ static int vinf_dev_setup(struct vinf_dev *dev, const struct vinf_params *p)
 		dev->nr_queues++;
 	}
 	return 0;
+}
+
+static void vinf_dev_unlink(struct vinf_dev *dev)
+{
+	mutex_lock(&vinf_devs_lock);
+	list_del_init(&dev->link);
+	mutex_unlock(&vinf_devs_lock);
 }
 
 /**
@@ -126,6 +133,7 @@ int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
 	INIT_LIST_HEAD(&dev->bounce.waiting);
 	init_waitqueue_head(&dev->idle_wait);
 	INIT_DELAYED_WORK(&dev->reap_work, vinf_reap_work);
+	INIT_LIST_HEAD(&dev->link);
 
 	device_initialize(&dev->device);
 	dev->device.class = &vinf_class;
@@ -139,12 +147,17 @@ int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
 		goto err_put;
 	cdev_init(&dev->cdev, &vinf_node_fops);
 	dev->cdev.owner = THIS_MODULE;
+	mutex_lock(&vinf_devs_lock);
+	list_add_tail(&dev->link, &vinf_devs);
+	mutex_unlock(&vinf_devs_lock);
 	ret = cdev_device_add(&dev->cdev, &dev->device);
 	if (ret)
-		goto err_put;
+		goto err_unlink;
 	*out = dev;
 	return 0;
 
+err_unlink:
+	vinf_dev_unlink(dev);
 err_put:
 	put_device(&dev->device);
 	return ret;
@@ -170,6 +183,7 @@ int vinf_dev_destroy(struct vinf_dev *dev)
 	/* An open that is on its way finds it gone. */
 	dev->gone = true;
 	mutex_unlock(&dev->open_lock);
+	vinf_dev_unlink(dev);
 	cdev_device_del(&dev->cdev, &dev->device);
 	cancel_delayed_work_sync(&dev->reap_work);
 	/* The tail of vinf_queue_done(). */

@@ -1,40 +1,254 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The engine: whoever serves the rings.  There is at most one.
+ * The engine: whoever serves the rings.  There is at most one, and it can be exchanged under
+ * running devices.
+ *
+ * The old one is detached: each queue that runs is *parked*, which means that it has no engine and
+ * is otherwise as it was, rings mapped, requests at the disk.  What comes back waits on its done
+ * list.  Then nothing holds the old engine's module, and the next one that registers gets all
+ * parked queues before anything else happens; it finds in the inflight regions what was taken, and
+ * in the request pools what became of it.  Who wants to open a node or to start a queue meanwhile
+ * waits.
  */
 #include <linux/module.h>
+#include <linux/wait.h>
 
 #include "vinf.h"
+#include "trace.h"
 
-static DEFINE_MUTEX(vinf_engine_lock);
+/* How long somebody who needs an engine waits for the next one while there is none. */
+#define VINF_ENGINE_WAIT	(10 * HZ)
+
+static DEFINE_MUTEX(vinf_switch_lock);	/* one exchange at a time */
+static DEFINE_MUTEX(vinf_engine_lock);	/* both below */
 static const struct vinf_engine_ops *vinf_engine;
+static bool vinf_detached;		/* A: there are queues without one, or about to be */
+static DECLARE_WAIT_QUEUE_HEAD(vinf_engine_waitq);
+
+/* ---- queues without an engine ---- */
+
+/*
+ * Take the engine from a queue.  Between two turns: one may be in a page fault that userspace is in
+ * no hurry to answer.
+ *
+ * Return: 0 or -ETIMEDOUT, and the queue runs on.
+ */
+static int vinf_queue_park(struct vinf_queue *q, unsigned long deadline)
+{
+	struct vinf_dev *dev = q->dev;
+	long left;
+
+	WRITE_ONCE(q->held, true);
+	while (!mutex_trylock(&q->lock)) {
+		left = deadline - jiffies;
+		if (left <= 0) {
+			WRITE_ONCE(q->held, false);
+			vinf_queue_wake(q);
+			return -ETIMEDOUT;
+		}
+		wait_event_timeout(dev->idle_wait, !test_bit(VINF_Q_BUSY, &q->flags), left);
+		/* An ioctl may have the lock, for no time worth speaking of. */
+		cond_resched();
+	}
+	if (q->engine) {
+		q->engine->stop(&q->vq);
+		module_put(q->engine->owner);
+		q->engine = NULL;
+	}
+	mutex_unlock(&q->lock);
+	return 0;
+}
+
+/* Give a parked queue an engine.  0 or the errno of &vinf_engine_ops.start, and it stays parked. */
+static int vinf_queue_unpark(struct vinf_queue *q, const struct vinf_engine_ops *ops)
+{
+	int ret = 0;
+
+	mutex_lock(&q->lock);
+	if (q->running && !q->engine && !READ_ONCE(q->dead)) {
+		if (q->vq.features & VINF_RING_FEATURES & ~ops->features) {
+			ret = -EOPNOTSUPP;
+		} else {
+			q->vq.kept = 1;
+			ret = ops->start(&q->vq);
+			q->vq.kept = 0;
+		}
+		if (!ret) {
+			__module_get(ops->owner);
+			q->engine = ops;
+		}
+	}
+	if (!ret) {
+		WRITE_ONCE(q->held, false);
+		vinf_queue_wake(q);
+	}
+	mutex_unlock(&q->lock);
+	return ret;
+}
+
+static int vinf_park_all(unsigned long deadline)
+{
+	struct vinf_dev *dev;
+	int i, ret = 0;
+
+	lockdep_assert_held(&vinf_devs_lock);
+	list_for_each_entry(dev, &vinf_devs, link)
+		for (i = 0; i < dev->nr_queues && !ret; i++)
+			ret = vinf_queue_park(&dev->queue[i], deadline);
+	return ret;
+}
+
+/* All of them or none. */
+static int vinf_unpark_all(const struct vinf_engine_ops *ops)
+{
+	struct vinf_dev *dev;
+	int i, ret = 0;
+
+	lockdep_assert_held(&vinf_devs_lock);
+	list_for_each_entry(dev, &vinf_devs, link) {
+		for (i = 0; i < dev->nr_queues && !ret; i++)
+			ret = vinf_queue_unpark(&dev->queue[i], ops);
+		if (ret) {
+			pr_err("engine %s refused: it can't go on with queue %d of %s (%d)\n",
+			       ops->name, i - 1, dev->name, ret);
+			break;
+		}
+	}
+	if (!ret)
+		return 0;
+	/* Those that have it already: it was never in a turn for longer than a moment. */
+	WARN_ON(vinf_park_all(jiffies + VINF_ENGINE_WAIT));
+	return ret;
+}
+
+/* Nodes that are open hold an engine, queues that run or not. */
+static void vinf_hold(const struct vinf_engine_ops *ops)
+{
+	struct vinf_dev *dev;
+
+	lockdep_assert_held(&vinf_devs_lock);
+	list_for_each_entry(dev, &vinf_devs, link) {
+		const struct vinf_engine_ops *old;
+
+		mutex_lock(&dev->open_lock);
+		old = dev->engine;
+		if (ops && dev->opens)
+			__module_get(ops->owner);
+		WRITE_ONCE(dev->engine, dev->opens ? ops : NULL);
+		mutex_unlock(&dev->open_lock);
+		vinf_engine_put(old);
+	}
+}
+
+static void vinf_set_detached(bool on)
+{
+	WRITE_ONCE(vinf_detached, on);
+	if (!on)
+		wake_up_all(&vinf_engine_waitq);
+}
+
+/**
+ * vinf_engine_detach - let the engine go, so that another can take its place
+ * @ms: bound in milliseconds on waiting for queues to end a turn
+ *
+ * Requests stay where they are; nothing waits for a disk.
+ *
+ * Context: process, may sleep.
+ *
+ * Return: 0, also when there is none; -ETIMEDOUT when a worker did not come to the end of its turn,
+ * and everything runs on as before; -EINTR.
+ */
+int vinf_engine_detach(unsigned int ms)
+{
+	const struct vinf_engine_ops *ops;
+	int ret;
+
+	if (mutex_lock_killable(&vinf_switch_lock))
+		return -EINTR;
+	mutex_lock(&vinf_engine_lock);
+	ops = vinf_engine;
+	if (ops)
+		vinf_set_detached(true);
+	mutex_unlock(&vinf_engine_lock);
+	if (!ops) {
+		mutex_unlock(&vinf_switch_lock);
+		return 0;
+	}
+	mutex_lock(&vinf_devs_lock);
+	ret = vinf_park_all(jiffies + msecs_to_jiffies(ms));
+	if (!ret) {
+		vinf_hold(NULL);
+	} else {
+		/* It had them until now. */
+		WARN_ON(vinf_unpark_all(ops));
+		vinf_set_detached(false);
+	}
+	mutex_unlock(&vinf_devs_lock);
+	trace_vinf_detach(ret);
+	mutex_unlock(&vinf_switch_lock);
+	return ret;
+}
+
+/* Wait for the next engine while one is being exchanged.  Holds no lock.  0 or -EINTR. */
+int vinf_engine_wait(void)
+{
+	if (likely(!READ_ONCE(vinf_detached)))
+		return 0;
+	return wait_event_killable_timeout(vinf_engine_waitq, !READ_ONCE(vinf_detached),
+					   VINF_ENGINE_WAIT) < 0 ? -EINTR : 0;
+}
+
+/* ---- the one that is registered ---- */
+
+static int vinf_engine_take_over(const struct vinf_engine_ops *ops)
+{
+	int ret = 0;
+
+	lockdep_assert_held(&vinf_switch_lock);
+	mutex_lock(&vinf_devs_lock);
+	if (READ_ONCE(vinf_detached))
+		ret = vinf_unpark_all(ops);
+	if (!ret) {
+		vinf_hold(ops);
+		mutex_lock(&vinf_engine_lock);
+		vinf_engine = ops;
+		vinf_set_detached(false);
+		mutex_unlock(&vinf_engine_lock);
+	}
+	mutex_unlock(&vinf_devs_lock);
+	trace_vinf_attach(ret);
+	return ret;
+}
 
 /**
  * vinf_engine_register - an engine offers its service
  * @ops: stays valid until vinf_engine_unregister() returned
  *
+ * Queues that the engine before left behind are served by this one when it returns.
+ *
  * Context: process, may sleep.
  *
  * Return: 0; -EEXIST when another engine is registered; -EPROTO when @ops was built with another
- * ABI.
+ * ABI; -EOPNOTSUPP when a parked queue uses a feature that it does not serve; the errnos of
+ * &vinf_engine_ops.start.  On failure parked queues stay parked.
  */
 int vinf_engine_register(const struct vinf_engine_ops *ops)
 {
-	int ret = 0;
+	int ret;
 
 	if (ops->abi_version != VINF_ABI_VERSION || ops->size != sizeof(*ops)) {
 		pr_err("engine %s speaks ABI %u (%u bytes), this holder speaks %u (%zu bytes): install both modules from one build\n",
 		       ops->name, ops->abi_version, ops->size, VINF_ABI_VERSION, sizeof(*ops));
 		return -EPROTO;
 	}
-	mutex_lock(&vinf_engine_lock);
+	mutex_lock(&vinf_switch_lock);
 	if (vinf_engine) {
 		pr_err("engine %s refused: %s is registered\n", ops->name, vinf_engine->name);
 		ret = -EEXIST;
 	} else {
-		vinf_engine = ops;
+		ret = vinf_engine_take_over(ops);
 	}
-	mutex_unlock(&vinf_engine_lock);
+	mutex_unlock(&vinf_switch_lock);
 	return ret;
 }
 
@@ -43,7 +257,7 @@ int vinf_engine_register(const struct vinf_engine_ops *ops)
  * @ops: what it registered
  *
  * Called from the engine's module exit: its module is not in use, so no node is open and no queue
- * runs.
+ * runs, or they were detached.
  *
  * Context: process, may sleep.
  */
@@ -61,7 +275,7 @@ const struct vinf_engine_ops *vinf_engine_get(void)
 	const struct vinf_engine_ops *ops;
 
 	mutex_lock(&vinf_engine_lock);
-	ops = vinf_engine;
+	ops = READ_ONCE(vinf_detached) ? NULL : vinf_engine;
 	if (ops && !try_module_get(ops->owner))
 		ops = NULL;
 	mutex_unlock(&vinf_engine_lock);
@@ -72,4 +286,12 @@ void vinf_engine_put(const struct vinf_engine_ops *ops)
 {
 	if (ops)
 		module_put(ops->owner);
+}
+
+/* Name and version of the engine, for people; empty when there is none. */
+void vinf_engine_name(char *buf, size_t size)
+{
+	mutex_lock(&vinf_engine_lock);
+	strscpy(buf, vinf_engine ? vinf_engine->name : "", size);
+	mutex_unlock(&vinf_engine_lock);
 }

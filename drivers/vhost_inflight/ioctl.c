@@ -39,7 +39,7 @@ enum vinf_who {
 
 /* How an ioctl is called. */
 #define VRING		BIT(0)	/* its argument starts with the index of a queue (-ENOBUFS) */
-#define EXTENSIBLE	BIT(1)	/* its argument starts with its size and may have any */
+#define EXTENSIBLE	BIT(1)	/* its argument starts with its size and may have any, see there */
 #define UNLOCKED	BIT(2)	/* its handler copies arguments and takes locks itself */
 
 union vinf_arg {
@@ -54,6 +54,7 @@ union vinf_arg {
 	struct vhost_vdpa_iova_range range;
 	struct vhost_inflight_info info;
 	struct vhost_inflight_queue_info queue_info;
+	struct vhost_inflight_fd inflight;
 };
 
 /**
@@ -348,6 +349,20 @@ static long vinf_set_group_asid(struct vinf_cmd *c)
 
 /* ---- ours ---- */
 
+/* Copy an argument whose size the caller chose, of a row that only reads it. */
+static long vinf_argument(void *arg, u32 size, const void __user *user)
+{
+	u32 got;
+
+	if (get_user(got, (const u32 __user *)user))
+		return -EFAULT;
+	if (got < size)
+		return -EINVAL;
+	if (got > PAGE_SIZE)
+		return -E2BIG;
+	return copy_struct_from_user(arg, size, user, got);
+}
+
 /* Copy an answer whose size the caller chose; see "General ioctl format" in the uapi header. */
 static long vinf_answer(void __user *user, void *answer, u32 size, u32 min)
 {
@@ -357,6 +372,9 @@ static long vinf_answer(void __user *user, void *answer, u32 size, u32 min)
 		return -EFAULT;
 	if (want < min)
 		return -EINVAL;
+	/* Gigabytes to clear are a mistake, not a wish. */
+	if (want > PAGE_SIZE)
+		return -E2BIG;
 	if (want > size && clear_user(user + size, want - size))
 		return -EFAULT;
 	*(u32 *)answer = min(want, size);
@@ -367,20 +385,11 @@ static long vinf_get_info(struct vinf_cmd *c)
 {
 	struct vhost_inflight_info *info = &c->arg.info;
 	struct vinf_dev *dev = c->dev;
-	const struct vinf_engine_ops *engine = READ_ONCE(dev->engine);
-	u32 want;
 
-	/* Read before the long tail is cleared: a size of gigabytes is a mistake, not a wish. */
-	if (get_user(want, (u32 __user *)c->user))
-		return -EFAULT;
-	if (want > PAGE_SIZE)
-		return -E2BIG;
 	memset(info, 0, sizeof(*info));
 	info->state = vinf_dev_state(dev);
 	strscpy(info->name, dev->name);
-	/* This file is open, so the engine is held. */
-	if (engine)
-		strscpy(info->engine, engine->name);
+	vinf_engine_name(info->engine, sizeof(info->engine));
 	memcpy(info->serial, dev->limits.serial, sizeof(info->serial));
 	info->status = vinf_get_status(dev);
 	info->read_only = dev->limits.read_only;
@@ -410,15 +419,12 @@ static long vinf_get_queue(struct vinf_cmd *c)
 	struct vhost_inflight_queue_info *info = &c->arg.queue_info;
 	struct vhost_inflight_queue_info __user *user = c->user;
 	struct vinf_queue *q;
-	u32 want, reserved;
 	const u64 *stat;
+	u32 reserved;
 	u16 index;
 
-	if (get_user(want, &user->size) || get_user(index, &user->index) ||
-	    get_user(reserved, &user->reserved))
+	if (get_user(index, &user->index) || get_user(reserved, &user->reserved))
 		return -EFAULT;
-	if (want > PAGE_SIZE)
-		return -E2BIG;
 	if (reserved)
 		return -EINVAL;
 	if (index >= c->dev->nr_queues)
@@ -458,6 +464,42 @@ static long vinf_get_queue(struct vinf_cmd *c)
 			   offsetofend(struct vhost_inflight_queue_info, broken));
 }
 
+static long vinf_get_inflight(struct vinf_cmd *c)
+{
+	struct vhost_inflight_fd *arg = &c->arg.inflight;
+	struct vinf_dev *dev = c->dev;
+	struct file *file;
+	int fd;
+	long ret;
+
+	memset(arg, 0, sizeof(*arg));
+	if (mutex_lock_killable(&dev->lock))
+		return -EINTR;
+	file = vinf_region_get(dev, arg);
+	mutex_unlock(&dev->lock);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		fput(file);
+		return fd;
+	}
+	arg->fd = fd;
+	ret = vinf_answer(c->user, arg, sizeof(*arg), offsetofend(struct vhost_inflight_fd, flags));
+	if (ret) {
+		put_unused_fd(fd);
+		fput(file);
+		return ret;
+	}
+	fd_install(fd, file);
+	return 0;
+}
+
+static long vinf_set_inflight(struct vinf_cmd *c)
+{
+	return vinf_region_set(c->dev, &c->arg.inflight);
+}
+
 /* ---- the table ---- */
 
 static const struct vinf_ioctl vinf_ioctls[] = {
@@ -493,6 +535,8 @@ static const struct vinf_ioctl vinf_ioctls[] = {
 	{ VHOST_VDPA_GET_VRING_SIZE, OWNER, VRING, IN_ALL, 0, vinf_get_vring_size },
 	{ VHOST_INFLIGHT_GET_INFO, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_info },
 	{ VHOST_INFLIGHT_GET_QUEUE, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_queue },
+	{ VHOST_INFLIGHT_GET_FD, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_inflight },
+	{ VHOST_INFLIGHT_SET_FD, OWNER, EXTENSIBLE, IN_NEGOTIATED, -EBUSY, vinf_set_inflight },
 };
 
 static const struct vinf_ioctl *vinf_ioctl_find(unsigned int cmd)
@@ -579,9 +623,20 @@ long vinf_ioctl(struct vinf_file *vf, unsigned int cmd, void __user *arg)
 	if (row->flags & UNLOCKED)
 		return row->fn(&c);
 	BUILD_BUG_ON(sizeof(c.arg) > 512);
-	if (_IOC_DIR(cmd) & _IOC_WRITE || (row->flags & VRING))
+	if (row->flags & EXTENSIBLE) {
+		ret = vinf_argument(&c.arg, _IOC_SIZE(row->cmd), arg);
+		if (ret)
+			return ret;
+	} else if (_IOC_DIR(cmd) & _IOC_WRITE || (row->flags & VRING)) {
 		if (copy_from_user(&c.arg, arg, size))
 			return -EFAULT;
+	}
+	/* What may start a queue needs an engine. */
+	if (row->who != ANY) {
+		ret = vinf_engine_wait();
+		if (ret)
+			return ret;
+	}
 	/* A dead owner is on its way out: its successor need not see that. */
 	if (row->who != OWNER && READ_ONCE(vf->dev->dying))
 		wait_event_killable_timeout(vf->dev->idle_wait, !READ_ONCE(vf->dev->dying), HZ);

@@ -23,15 +23,18 @@ static int vinf_node_open(struct inode *inode, struct file *file)
 {
 	struct vinf_dev *dev = container_of(inode->i_cdev, struct vinf_dev, cdev);
 	struct vinf_file *vf;
-	int ret = 0;
+	int ret;
 
+	ret = vinf_engine_wait();
+	if (ret)
+		return ret;
 	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);
 	if (!vf)
 		return -ENOMEM;
 	mutex_lock(&dev->open_lock);
-	/* There is an engine exactly while the node is open. */
-	if (!dev->gone && !dev->opens)
-		dev->engine = vinf_engine_get();
+	/* There is an engine while the node is open, but for an exchange that takes very long. */
+	if (!dev->gone && !dev->engine)
+		WRITE_ONCE(dev->engine, vinf_engine_get());
 	if (dev->gone)
 		ret = -ENODEV;
 	else if (!dev->engine)

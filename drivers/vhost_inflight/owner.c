@@ -87,6 +87,7 @@ int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf)
 	}
 	if (dev->claim != vf) {
 		vinf_forget(dev);
+		dev->region_ours = false;
 		vinf_config_call(dev, NULL);
 		dev->backend_acked = 0;
 		WRITE_ONCE(dev->claim, vf);
@@ -240,6 +241,7 @@ static bool vinf_reap(struct vinf_dev *dev)
 	vinf_set_owner(dev, NULL, NULL);
 	vinf_config_call(dev, NULL);
 	vinf_forget(dev);
+	dev->region_ours = false;
 	dev->backend_acked = 0;
 	WRITE_ONCE(dev->claim, NULL);
 	vinf_iotlb_clear(dev);

@@ -72,6 +72,8 @@ void vinf_queue_forget(struct vinf_queue *q)
 	/* Split rings leave the wrap counters alone. */
 	q->vq.pos = (struct vinf_pos){ .avail_wrap = 1, .used_wrap = 1 };
 	WRITE_ONCE(q->error, 0);
+	q->vq.told = 0;
+	q->vq.handed = 0;
 	q->vq.broken = 0;
 	q->vq.gone = 0;
 	q->vq.depth = 0;
@@ -83,13 +85,15 @@ void vinf_queue_forget(struct vinf_queue *q)
  * @q: queue, configured
  *
  * It takes nothing yet: vinf_quiesce() lets it, and has it look at the rings once, so that what was
- * made available or kicked for before is not missed.
+ * made available or kicked for before is not missed. What the owner told of the queue counts until
+ * then: another queue may fail to start, and this one is started again.
  *
  * Context: process, in the owner's memory, vinf_dev.lock held.
  *
  * Return: 0, also when it runs already; -EBUSY with orphans out; -EOWNERDEAD when the owner is
  * being killed; -ENXIO without an engine; the errnos of vinf_ring_map(); -ENOMEM; -EINVAL when the
- * engine refuses the ring; -EINTR when the caller is killed.
+ * engine refuses the ring or where it is to start; -EPROTONOSUPPORT, -EOPNOTSUPP, -EMSGSIZE or
+ * -EUCLEAN when it refuses the inflight region; -EINTR when the caller is killed.
  */
 int vinf_queue_start(struct vinf_queue *q)
 {
@@ -101,8 +105,6 @@ int vinf_queue_start(struct vinf_queue *q)
 		return 0;
 	if (atomic_read(&q->out))
 		return -EBUSY;
-	if (!dev->engine)
-		return -ENXIO;
 	if (mutex_lock_killable(&q->lock))
 		return -EINTR;
 	ret = vinf_io_pool_init(q, q->num);
@@ -115,6 +117,9 @@ int vinf_queue_start(struct vinf_queue *q)
 	q->vq.features = dev->acked;
 	q->vq.limits = &dev->limits;
 	q->vq.depth = 0;
+	q->vq.region = vinf_region_queue(dev, q->vq.index);
+	q->vq.region_num = dev->queue_size;
+	WRITE_ONCE(q->held, true);
 	WRITE_ONCE(q->vq.quiesce, 1);
 	q->unmapped = false;
 	WRITE_ONCE(q->dead, false);
@@ -131,9 +136,9 @@ int vinf_queue_start(struct vinf_queue *q)
 	ret = vinf_ring_map(q);
 	if (ret)
 		goto err_iotlb;
-	q->engine = dev->engine;
-	__module_get(q->engine->owner);
-	ret = q->engine->start(&q->vq);
+	/* With the lock held: an exchange of engines finds the queue running, or we find none. */
+	q->engine = vinf_engine_get();
+	ret = q->engine ? q->engine->start(&q->vq) : -ENXIO;
 	if (ret)
 		goto err_engine;
 	q->running = true;
@@ -142,7 +147,7 @@ int vinf_queue_start(struct vinf_queue *q)
 	return 0;
 
 err_engine:
-	module_put(q->engine->owner);
+	vinf_engine_put(q->engine);
 	q->engine = NULL;
 	vinf_ring_unmap(q);
 err_iotlb:
@@ -165,9 +170,10 @@ void vinf_queue_stop(struct vinf_queue *q)
 	lockdep_assert_held(&q->lock);
 	if (!q->running)
 		return;
-	q->engine->stop(&q->vq);
+	if (q->engine)
+		q->engine->stop(&q->vq);
 	q->running = false;
-	module_put(q->engine->owner);
+	vinf_engine_put(q->engine);
 	q->engine = NULL;
 	vinf_ring_unmap(q);
 	vinf_iotlb_detach(q);
@@ -193,7 +199,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	smp_mb__after_atomic();
 	/* Failing means that the owner is being killed. */
 	if (!mutex_lock_killable(&q->lock)) {
-		if (q->running && !READ_ONCE(q->dead)) {
+		if (q->engine && !READ_ONCE(q->held) && !READ_ONCE(q->dead)) {
 			struct blk_plug plug;
 
 			if (q->unmapped) {
@@ -211,7 +217,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	clear_bit(VINF_Q_BUSY, &q->flags);
 	/* Pairs with the same barrier: a drain sees the queue at rest, or we see that it waits. */
 	smp_mb__after_atomic();
-	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead))
+	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead) || READ_ONCE(q->held))
 		wake_up_all(&q->dev->idle_wait);
 	if (more) {
 		set_bit(VINF_Q_WORK, &q->flags);

@@ -44,6 +44,11 @@ static void vinf_quiesce(struct vinf_dev *dev, const struct vinf_queue *only, bo
 		if (!vinf_concerns(q, only))
 			continue;
 		WRITE_ONCE(q->vq.quiesce, on);
+		if (!on) {
+			WRITE_ONCE(q->held, false);
+			q->vq.told = 0;
+			q->vq.handed = 0;
+		}
 		vinf_queue_wake(q);
 	}
 	/* Pairs with the barrier in vinf_queue_turn(). */
@@ -136,6 +141,23 @@ static int vinf_drain(struct vinf_dev *dev, struct vinf_queue *only)
 
 /* ---- starting ---- */
 
+/* Queues that were started and not served: what a successor has to take again stays recorded. */
+static void vinf_stop_held(struct vinf_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		mutex_lock(&q->lock);
+		if (q->running && READ_ONCE(q->held)) {
+			vinf_queue_stop(q);
+			q->vq.depth = 0;
+		}
+		mutex_unlock(&q->lock);
+	}
+}
+
 /*
  * Start what is configured; nothing runs when it fails.  No queue is served before all of them are
  * started: a guest that got answers from a device that then refused DRIVER_OK would be surprised.
@@ -151,7 +173,7 @@ static int vinf_start_queues(struct vinf_dev *dev)
 			ret = vinf_queue_start(q);
 	}
 	if (ret)
-		vinf_stop_at_rest(dev, NULL);
+		vinf_stop_held(dev);
 	else
 		vinf_quiesce(dev, NULL, false);
 	return ret;
@@ -206,11 +228,13 @@ void vinf_forget(struct vinf_dev *dev)
 
 static int vinf_reset(struct vinf_dev *dev)
 {
-	int ret;
+	int i, ret;
 
 	ret = vinf_drain(dev, NULL);
 	if (ret)
 		return ret;
+	for (i = 0; i < dev->nr_queues; i++)
+		vinf_region_void(&dev->queue[i]);
 	vinf_forget(dev);
 	vinf_bounce_destroy(&dev->bounce);
 	return 0;
@@ -225,6 +249,9 @@ static int vinf_driver_ok(struct vinf_dev *dev)
 	if (vinf_dev_orphans(dev))
 		return -EBUSY;
 	ret = vinf_bounce_init(&dev->bounce);
+	if (ret)
+		return ret;
+	ret = vinf_region_ready(dev);
 	if (ret)
 		return ret;
 	return vinf_start_queues(dev);
@@ -250,7 +277,7 @@ u8 vinf_get_status(struct vinf_dev *dev)
  * FEATURES_OK, for FEATURES_OK before VERSION_1 and ACCESS_PLATFORM were acked; -EPERM for
  * DRIVER_OK without an owner; -EBUSY for DRIVER_OK while a dead owner's requests are still at the
  * disk; -ETIMEDOUT when a reset did not come to rest within the drain timeout, the device is as
- * before; -EINTR; and for DRIVER_OK the errnos of vinf_queue_start().
+ * before; -EINTR; and for DRIVER_OK the errnos of vinf_region_ready() and vinf_queue_start().
  */
 int vinf_set_status(struct vinf_dev *dev, u8 status)
 {

@@ -113,6 +113,28 @@ TRACE_EVENT(vinf_queue_broken,
 	TP_printk("%s queue %u error %d", __get_str(name), __entry->index, __entry->error)
 );
 
+DECLARE_EVENT_CLASS(vinf_engine,
+	TP_PROTO(int ret),
+	TP_ARGS(ret),
+	TP_STRUCT__entry(
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->ret = ret;
+	),
+	TP_printk("ret %d", __entry->ret)
+);
+
+/**
+ * vinf_detach - all queues were taken from the engine, or none
+ */
+DEFINE_EVENT(vinf_engine, vinf_detach, TP_PROTO(int ret), TP_ARGS(ret));
+
+/**
+ * vinf_attach - an engine registered and has the queues that were without one, or did not
+ */
+DEFINE_EVENT(vinf_engine, vinf_attach, TP_PROTO(int ret), TP_ARGS(ret));
+
 /**
  * vinf_ioctl - an ioctl of the node came to its end (those of a supervisor are not traced)
  */

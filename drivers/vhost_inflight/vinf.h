@@ -5,10 +5,12 @@
  * Lock order, outermost first:
  *
  *   configfs item mutex (vinf_conf.lock)
- *     vinf_dev.open_lock            opening and closing the node
- *       vinf_engine_lock            the registered engine
+ *     vinf_switch_lock              one exchange of engines at a time
+ *       vinf_devs_lock              list of devices
+ *         vinf_dev.open_lock        opening and closing the node
  *     vinf_dev.lock                 control: ioctls, IOTLB messages, start and stop
  *       vinf_queue.lock             one turn of a queue: fetch, publish; the rings' mappings
+ *         vinf_engine_lock          the registered engine; also inside of open_lock
  *         mmap_lock                 page faults and pins of the worker
  *           vinf_queue.wake_lock    irq-safe: who may be woken
  *           vinf_queue.retry_lock   irq-safe
@@ -56,6 +58,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <uapi/linux/vhost_inflight.h>
+#include <uapi/linux/virtio_ring.h>
 
 #include "compat.h"
 
@@ -305,6 +308,17 @@ int vinf_ring_map(struct vinf_queue *q);
 void vinf_ring_unmap(struct vinf_queue *q);
 int vinf_ring_remap(struct vinf_queue *q);
 
+/* ---- region.c: the inflight region ---- */
+
+struct vinf_region;
+
+int vinf_region_ready(struct vinf_dev *dev);
+int vinf_region_set(struct vinf_dev *dev, const struct vhost_inflight_fd *arg);
+struct file *vinf_region_get(struct vinf_dev *dev, struct vhost_inflight_fd *arg);
+void *vinf_region_queue(const struct vinf_dev *dev, u16 index);
+void vinf_region_void(struct vinf_queue *q);
+void vinf_region_put(struct vinf_region *r);
+
 /* ---- worker.c ---- */
 
 struct vinf_worker;
@@ -343,7 +357,9 @@ struct vinf_queue {
 
 	/* running */
 	bool running;			/* S: the engine has it */
-	const struct vinf_engine_ops *engine;	/* S: module held from start to stop */
+	bool held;			/* A: running, but not to be served yet */
+	/* Q: module held; NULL while it does not run or waits for the next one */
+	const struct vinf_engine_ops *engine;
 	int error;			/* A: errno that broke it, 0 while it works */
 	bool unmapped;			/* Q: a ring lost its translation */
 	struct vinf_area_map area[VINF_NR_AREAS];	/* Q */
@@ -401,7 +417,7 @@ struct vinf_params {
 	char serial[VINF_SERIAL_LEN + 1];
 	const char *path;
 	bool read_only;
-	bool indirect_desc, event_idx, packed, in_order, discard;
+	bool indirect_desc, event_idx, packed, in_order, partial_order, discard;
 	u16 num_queues;
 	u16 queue_size;
 	u32 logical_block_size;		/* 0: the backing's */
@@ -429,7 +445,9 @@ struct vinf_dev {
 
 	struct mutex open_lock;		/* O: never held while the owner is waited for */
 	unsigned int opens;		/* O: files open */
-	const struct vinf_engine_ops *engine;	/* O: module held while opens > 0 */
+	struct list_head link;		/* vinf_devs_lock: &vinf_devs */
+	/* O: module held; NULL while opens is 0 or the engine is being exchanged */
+	const struct vinf_engine_ops *engine;
 	bool gone;			/* O: disabled, only waits for its last reference */
 
 	struct mutex lock;		/* D */
@@ -443,6 +461,8 @@ struct vinf_dev {
 	u64 acked;			/* D: features */
 	u64 backend_acked;		/* D */
 	struct vinf_iotlb iotlb;
+	struct vinf_region *region;	/* D */
+	bool region_ours;		/* D: it is the present owner's */
 	struct eventfd_ctx *config_call;	/* config_lock */
 
 	atomic_t needs_reset;		/* A: a queue broke */
@@ -450,6 +470,9 @@ struct vinf_dev {
 	struct delayed_work reap_work;
 	wait_queue_head_t idle_wait;	/* a queue may have come to rest */
 };
+
+extern struct list_head vinf_devs;
+extern struct mutex vinf_devs_lock;
 
 int vinf_dev_module_init(void);
 void vinf_dev_module_exit(void);
@@ -507,6 +530,16 @@ void vinf_configfs_exit(void);
 
 /* ---- engine.c ---- */
 
+/* What an engine has to be able to do; the other features are the holder's. */
+#define VINF_RING_FEATURES (BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |	\
+			    BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |		\
+			    BIT_ULL(VIRTIO_F_RING_PACKED) |		\
+			    BIT_ULL(VIRTIO_F_IN_ORDER) |		\
+			    BIT_ULL(VIRTIO_F_PARTIAL_ORDER))
+
+int vinf_engine_detach(unsigned int ms);
+int vinf_engine_wait(void);
+void vinf_engine_name(char *buf, size_t size);
 const struct vinf_engine_ops *vinf_engine_get(void);
 void vinf_engine_put(const struct vinf_engine_ops *ops);
 

@@ -138,26 +138,31 @@ u16 vinf_vring_used(const struct vinf_queue *q)
  * @base: split: available index; packed: available slot in bits 0 to 14 and its wrap counter in
  *	bit 15, used slot and wrap counter likewise above
  *
- * Nothing is in flight at a base: what the available index says is where we go on with both.
+ * Without an inflight region to go on with nothing is in flight at a base. Whether the ring has the
+ * slots, and whether the base and the region agree, is seen when it starts.
  *
- * Return: 0; -EINVAL for more than 16 bits (split), or for two different places (packed). Whether
- * the ring has the slot is seen when it starts.
+ * Return: 0; -EINVAL for more than 16 bits (split).
  */
 int vinf_vring_set_base(struct vinf_queue *q, u32 base)
 {
 	struct vinf_pos pos = { .avail = base, .used = base };
 
 	if (vinf_ring_layout(q->dev->acked)->wraps) {
-		if ((u16)base != base >> 16)
-			return -EINVAL;
-		pos.avail_wrap = !!(base & BIT(VRING_PACKED_EVENT_F_WRAP_CTR));
-		pos.avail &= ~BIT(VRING_PACKED_EVENT_F_WRAP_CTR);
-		pos.used_wrap = pos.avail_wrap;
-		pos.used = pos.avail;
+		const u32 wrap = BIT(VRING_PACKED_EVENT_F_WRAP_CTR);
+
+		pos.avail = base & (wrap - 1);
+		pos.avail_wrap = !!(base & wrap);
+		base >>= 16;
+		pos.used = base & (wrap - 1);
+		pos.used_wrap = !!(base & wrap);
 	} else if (base > U16_MAX) {
 		return -EINVAL;
 	}
 	q->vq.pos = pos;
+	q->vq.told = 1;
+	/* A queue that was suspended has nothing in flight: it may go on anywhere. */
+	if (q->dev->suspended)
+		vinf_region_void(q);
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 struct module;
 
 /* Changes whenever anything below does. */
-#define VINF_ABI_VERSION	1
+#define VINF_ABI_VERSION	2
 
 #define VINF_MAX_QUEUES		64
 #define VINF_MAX_QUEUE_SIZE	1024
@@ -61,6 +61,8 @@ struct vinf_range {
  * 5.2.6.2).
  */
 #define VINF_REQ_STABLE		0x1
+/* Its status byte is written; it waits for its turn to be given back, with @used_len. */
+#define VINF_REQ_ANSWERED	0x2
 
 /**
  * struct vinf_req - one request on its way through the holder
@@ -174,7 +176,12 @@ enum vinf_stat {
  * @quiesce: take nothing new; set by the holder, READ_ONCE()
  * @broken: set by vinf_vq_broken(): nothing more is taken, what was taken is returned as ever
  * @gone: the rings are not touched any more, what comes back is dropped
- * @reserved: 0
+ * @told: the owner said where to start, in @pos; else @region does, if there is something in it
+ * @handed: somebody else was at the ring before: the driver may wait for a notification
+ * @kept: set during start when the pool says what became of the requests in flight: @busy ones come
+ *	back, VINF_REQ_ANSWERED ones have only to be given back
+ * @region_num: entries of @region
+ * @region: inflight region of the queue, mapped; the engine's, from start to stop
  * @priv: the engine's own, from start to stop
  * @done: requests that came back, newest first; any context adds, the engine takes all
  * @stat: counters, written by the engine only, READ_ONCE() elsewhere
@@ -197,7 +204,11 @@ struct vinf_vq {
 	u8 quiesce;
 	u8 broken;
 	u8 gone;
-	u8 reserved;
+	u8 told;
+	u8 handed;
+	u8 kept;
+	u16 region_num;
+	void *region;
 	void *priv;
 	struct llist_head done;
 	u64 stat[VINF_NR_STATS];
@@ -212,18 +223,20 @@ static inline struct vinf_req *vinf_vq_req(const struct vinf_vq *vq, u16 id)
  * struct vinf_engine_ops - what an engine does for the holder
  * @abi_version: VINF_ABI_VERSION the engine was built with
  * @size: sizeof(struct vinf_engine_ops)
- * @owner: the engine's module, held while a node is open
+ * @owner: the engine's module, held while a node is open, but for an exchange of engines
  * @name: name and version, for people
  * @features: ring features (VIRTIO_F_*, VIRTIO_RING_F_*) the engine can serve
- * @start: make &vinf_vq.priv from the plain data.  0, -ENOMEM, or -EINVAL when the position or the
- *         rings make no sense.  Nothing is fetched yet.
- * @stop: forget &vinf_vq.priv; @pos and the requests still marked busy stay.  Cannot fail.
+ * @start: make &vinf_vq.priv from the plain data.  0, -ENOMEM, -EINVAL when the position or the
+ *         rings make no sense, -EPROTONOSUPPORT, -EOPNOTSUPP, -EMSGSIZE or -EUCLEAN when the
+ *         inflight region doesn't.  Nothing is fetched yet; what the region says was taken counts
+ *         in &vinf_vq.depth.
+ * @stop: forget &vinf_vq.priv; @pos, the region and the pool stay.  Cannot fail.
  * @process: one bounded turn of a queue: return what came back, fetch and submit what is new.  True
  *           when there is more to do at once; false when the next kick, completion or wake will
  *           say.
  *
  * All three run in process context with the queue's lock held; @process in the queue's worker,
- * which is a thread of the owner's process and in its memory.
+ * which is a thread of the owner's process and in its memory; the others in anybody's.
  */
 struct vinf_engine_ops {
 	u32 abi_version;

@@ -26,7 +26,8 @@
  *  - EFAULT: the argument is not readable or not writable memory.
  *  - EINVAL: @size is smaller than the first version of the struct, or a reserved field is not
  *    zero.
- *  - E2BIG: @size is larger than a page.
+ *  - E2BIG: @size is larger than a page, or, of an argument that is only read, there is something
+ *    but 0 where the kernel knows no field.
  *  - ENOBUFS: there is no queue with this index (the errno of vhost's own vring ioctls).
  *  - ENOTTY: this kernel does not know the ioctl.
  */
@@ -190,5 +191,216 @@ struct vhost_inflight_queue_info {
  * VHOST_INFLIGHT_GET_INFO.
  */
 #define VHOST_INFLIGHT_GET_QUEUE _IOWR(VHOST_INFLIGHT_IOCTL, 0xE1, struct vhost_inflight_queue_info)
+
+/**
+ * DOC: Inflight region
+ *
+ * What a device has taken from its queues and not given back, in shared memory, so that it can be
+ * gone on with whatever happens to the device. Byte for byte the region of vhost-user's "Inflight
+ * I/O tracking", version 1: the regions of the queues one behind the other, each as long as
+ * VHOST_INFLIGHT_STRIDE_SPLIT() or VHOST_INFLIGHT_STRIDE_PACKED() of the device's largest queue
+ * size says. Numbers are in native byte order. A region of version 0 is fresh: nothing in it means
+ * anything.
+ */
+
+#define VHOST_INFLIGHT_VERSION		1
+
+/**
+ * struct vhost_inflight_desc_split - a buffer of a split virtqueue, by the index of its head
+ * @inflight: 1 from taking it to giving it back, else 0
+ * @padding: 0
+ * @next: head given back before this one in the same batch
+ * @counter: place in the order in which buffers were taken
+ */
+struct vhost_inflight_desc_split {
+	__u8 inflight;
+	__u8 padding[5];
+	__u16 next;
+	__u64 counter;
+};
+
+/**
+ * struct vhost_inflight_region_split - region of a split virtqueue
+ * @features: 0
+ * @version: VHOST_INFLIGHT_VERSION, or 0
+ * @desc_num: entries of @desc
+ * @last_batch_head: head given back last; the others of its batch follow by their @next
+ * @used_idx: the used ring's idx, once the batch is marked as given back
+ * @desc: entries
+ */
+struct vhost_inflight_region_split {
+	__u64 features;
+	__u16 version;
+	__u16 desc_num;
+	__u16 last_batch_head;
+	__u16 used_idx;
+	struct vhost_inflight_desc_split desc[];
+};
+
+/**
+ * struct vhost_inflight_desc_packed - a descriptor of a packed virtqueue, in a free list
+ * @inflight: 1 in the entry of a buffer's first descriptor, while it is taken
+ * @padding: 0
+ * @next: the entry behind: of the same buffer, then of the free list; out of range behind the last
+ * @last: of a first entry: the entry of the buffer's last descriptor
+ * @num: of a first entry: descriptors of the buffer
+ * @counter: of a first entry: place in the order in which buffers were taken
+ * @id: buffer id
+ * @flags: as the driver wrote them
+ * @len: likewise
+ * @addr: likewise
+ */
+struct vhost_inflight_desc_packed {
+	__u8 inflight;
+	__u8 padding;
+	__u16 next;
+	__u16 last;
+	__u16 num;
+	__u64 counter;
+	__u16 id;
+	__u16 flags;
+	__u32 len;
+	__u64 addr;
+};
+
+/**
+ * struct vhost_inflight_region_packed - region of a packed virtqueue
+ * @features: 0
+ * @version: VHOST_INFLIGHT_VERSION, or 0
+ * @desc_num: entries of @desc
+ * @free_head: head of the free list
+ * @old_free_head: the same, before the batch that is being given back
+ * @used_idx: slot of the next used descriptor
+ * @old_used_idx: the same, before that batch
+ * @used_wrap_counter: wrap counter of @used_idx
+ * @old_used_wrap_counter: wrap counter of @old_used_idx
+ * @padding: 0
+ * @desc: entries
+ */
+struct vhost_inflight_region_packed {
+	__u64 features;
+	__u16 version;
+	__u16 desc_num;
+	__u16 free_head;
+	__u16 old_free_head;
+	__u16 used_idx;
+	__u16 old_used_idx;
+	__u8 used_wrap_counter;
+	__u8 old_used_wrap_counter;
+	__u8 padding[10];
+	struct vhost_inflight_desc_packed desc[];
+};
+
+/* Bytes of a queue's region. */
+#define VHOST_INFLIGHT_STRIDE_SPLIT(queue_size)		((16ull * (queue_size) + 16 + 63) & ~63ull)
+#define VHOST_INFLIGHT_STRIDE_PACKED(queue_size)	((32ull * (queue_size) + 32 + 63) & ~63ull)
+
+/**
+ * struct vhost_inflight_fd - argument of VHOST_INFLIGHT_GET_FD and VHOST_INFLIGHT_SET_FD
+ * @size: sizeof() of the caller's struct; GET_FD: out: bytes filled
+ * @fd: file descriptor of shared memory (memfd, tmpfs)
+ * @mmap_size: bytes of the region: @num_queues times the stride of a queue
+ * @mmap_offset: where in the file it begins; a multiple of the page size
+ * @num_queues: queues of the device
+ * @queue_size: largest queue size of the device, whatever size the driver's rings have
+ * @flags: 0
+ *
+ * The four numbers are those of vhost-user's messages of these names.
+ */
+struct vhost_inflight_fd {
+	__u32 size;
+	__s32 fd;
+	__u64 mmap_size;
+	__u64 mmap_offset;
+	__u16 num_queues;
+	__u16 queue_size;
+	__u32 flags;
+};
+
+/**
+ * VHOST_INFLIGHT_GET_FD - the inflight region, to keep
+ *
+ * Argument: struct vhost_inflight_fd; @size is all it takes. Any process that has the node open may
+ * call it, in any state: a supervisor does, so that what is in flight outlives the VMM. The
+ * descriptor is close-on-exec, and its file can neither grow nor shrink if it is ours.
+ *
+ * The region is there from DRIVER_OK on. A reset makes it fresh and keeps it, unless features are
+ * negotiated that need another size. After the end of an owner it is to be had until the next
+ * DRIVER_OK.
+ *
+ *  - ENODATA: there is none yet.
+ *  - ESTALE: a hole was punched into the file; what was in there is lost.
+ *  - EMFILE, ENFILE: no room for another descriptor.
+ */
+#define VHOST_INFLIGHT_GET_FD	_IOWR(VHOST_INFLIGHT_IOCTL, 0xE2, struct vhost_inflight_fd)
+
+/**
+ * VHOST_INFLIGHT_SET_FD - go on with what another device, or this one, left in flight
+ *
+ * Argument: struct vhost_inflight_fd. The owner's, between FEATURES_OK and DRIVER_OK. DRIVER_OK
+ * looks at what is in the region: it finishes or takes back the batch that was being given back,
+ * and the requests in flight are done again, in the order in which they were taken. The guest is
+ * notified once. VHOST_SET_VRING_BASE need not be called; if it is, the base has to be what was
+ * given back last, or that and what is in flight.
+ *
+ * The errnos of SET_FD, after which the device has the region it had:
+ *
+ *  - EPERM: the caller is not the owner; the file is sealed against writing.
+ *  - EBUSY: not between FEATURES_OK and DRIVER_OK; or requests that the owner before left at the
+ *    disk are not back yet (@orphans of struct vhost_inflight_info says how many).
+ *  - EINVAL: @flags, or @mmap_offset is no multiple of the page size.
+ *  - ENOBUFS: @num_queues is not the device's.
+ *  - ERANGE: @queue_size is not the device's.
+ *  - EMSGSIZE: @mmap_size is not that of a region for the negotiated layout, or the file is
+ *    shorter.
+ *  - EBADF: @fd is none.
+ *  - EMEDIUMTYPE: the file is neither a memfd nor on tmpfs.
+ *  - EACCES: the descriptor can't be read and written.
+ *  - ENOMEM
+ *
+ * Those of DRIVER_OK about the region; nothing in it has changed then:
+ *
+ *  - EPROTONOSUPPORT: its version is neither 0 (fresh) nor VHOST_INFLIGHT_VERSION.
+ *  - EOPNOTSUPP: it has features.
+ *  - EMSGSIZE: desc_num is not the device's queue size.
+ *  - EUCLEAN: something else in it makes no sense.
+ *  - EINVAL: VHOST_SET_VRING_BASE does not agree with it.
+ *  - ESTALE: a hole was punched into the file.
+ */
+#define VHOST_INFLIGHT_SET_FD	_IOW(VHOST_INFLIGHT_IOCTL, 0xE3, struct vhost_inflight_fd)
+
+/**
+ * DOC: VIRTIO_F_PARTIAL_ORDER
+ *
+ * A feature that was proposed for virtio and never made it: a device that uses most buffers in the
+ * order they were made available says so as it goes, and batches them then, without ever holding
+ * one back. Bit 39 has since become VIRTIO_F_NOTIF_CONFIG_DATA, so a device offers it only if it
+ * was made to. What the proposal left open is decided here; a driver by this text works with both.
+ *
+ * A used entry has FLUSH when, with it, the used buffers are all those made available up to and
+ * including its own, and none made available later. Packed: VIRTQ_DESC_F_FLUSH in the flags of the
+ * used descriptor. Split: an entry of the used ring is { le16 id; le16 flags; le32 len; } with
+ * VIRTQ_USED_ELEM_F_FLUSH in its flags; the other flags are 0.
+ *
+ * An entry with FLUSH directly behind an entry with FLUSH is for all buffers in flight up to its
+ * own, in the order they were made available. The device has gone on by all of them: in a split
+ * ring by their number (they have one entry, in the first one's slot), in a packed ring by all
+ * their descriptors. Buffers before the last are used completely: each writable byte counts as
+ * written. Any other entry is for its own buffer alone. The device must have written all data of
+ * all of them before the entry is visible.
+ *
+ * After DRIVER_OK, a reset of the device, RESUME, or on a device that goes on where another
+ * stopped, the next entry counts as one behind an entry without FLUSH: it is for its own buffer. A
+ * device that goes on like this, which may happen without the driver's knowledge, can't know which
+ * buffers the other one used before their turn: entries for buffers that were in flight then may
+ * lack FLUSH.
+ *
+ * With VIRTIO_F_IN_ORDER as well both hold: buffers are used in order, and every entry has FLUSH.
+ */
+#ifndef VIRTIO_F_PARTIAL_ORDER
+#define VIRTIO_F_PARTIAL_ORDER		39
+#endif
+#define VIRTQ_DESC_F_FLUSH		0x8
+#define VIRTQ_USED_ELEM_F_FLUSH		0x8000u
 
 #endif /* _UAPI_LINUX_VHOST_INFLIGHT_H */

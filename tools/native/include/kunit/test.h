@@ -53,7 +53,8 @@ struct kunit_suite {
 			_next++;						\
 		if (_next - _first >= (long)ARRAY_SIZE(array))			\
 			return NULL;						\
-		_get_desc(_next, desc);						\
+		if (_get_desc)							\
+			_get_desc(_next, desc);					\
 		return _next;							\
 	}
 

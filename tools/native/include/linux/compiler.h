@@ -12,6 +12,7 @@
 #define __always_inline	inline __attribute__((always_inline))
 #define noinline	__attribute__((noinline))
 #define __aligned(n)	__attribute__((aligned(n)))
+#define __noreturn	__attribute__((noreturn))
 #define __printf(a, b)	__attribute__((format(printf, a, b)))
 
 #endif
