@@ -32,6 +32,7 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
 	{ "packed",		CFS_BOOL, "0 or 1" },
 	{ "in_order",		CFS_BOOL, "0 or 1" },
+	{ "partial_order",	CFS_BOOL, "0 or 1" },
 	{ "discard",		CFS_BOOL, "0 or 1" },
 	{ "capacity",		CFS_UINT, NULL },
 	{ }

@@ -28,6 +28,8 @@ const struct opt create_opts[] = {
 	{ "no-indirect", OPT_FLAG, NULL, "offer no indirect descriptors", "indirect_desc", "0" },
 	{ "packed", OPT_FLAG, NULL, "offer packed virtqueues", "packed", "1" },
 	{ "in-order", OPT_FLAG, NULL, "offer to return buffers in order", "in_order", "1" },
+	{ "partial-order", OPT_FLAG, NULL, "offer VIRTIO_F_PARTIAL_ORDER (no stock guest has it)",
+	  "partial_order", "1" },
 	{ "no-event-idx", OPT_FLAG, NULL, "offer no event index", "event_idx", "0" },
 	{ }
 };

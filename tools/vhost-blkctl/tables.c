@@ -52,6 +52,7 @@ const struct bit_name feature_bits[] = {
 	{ 34, "ring_packed" },
 	{ 35, "in_order" },
 	{ 36, "order_platform" },
+	{ 39, "partial_order" },
 	{ }
 };
 

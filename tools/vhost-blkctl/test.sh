@@ -154,9 +154,9 @@ t "create again" 1 "a exists already" create a --path /dev/x
 is "  leaves the first one alone" attr a enable 1
 t "create with everything" 0 "^b: .*, read-only$" create b --path=/dev/y --read-only --serial "my disk" --num-queues 4 \
 	--queue-size 128 --logical-block-size=4096 --drain-timeout 500 --no-discard --no-indirect --no-event-idx \
-	--packed --in-order
+	--packed --in-order --partial-order
 for pair in path=/dev/y read_only=1 "serial=my disk" num_queues=4 queue_size=128 logical_block_size=4096 \
-	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1; do
+	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1 partial_order=1; do
 	is "  ${pair%%=*}" attr b "${pair%%=*}" "${pair#*=}"
 done
 t "create of a relative path" 0 "^c:" create c --path disk.img

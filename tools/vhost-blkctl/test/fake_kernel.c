@@ -38,6 +38,7 @@ static const struct { const char *name, *value; } attrs[] = {
 	{ "event_idx", "1" },
 	{ "packed", "0" },
 	{ "in_order", "0" },
+	{ "partial_order", "0" },
 	{ "discard", "1" },
 	{ "enable", "0" },
 	{ "resize", "" },
