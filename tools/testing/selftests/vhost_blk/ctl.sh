@@ -7,7 +7,7 @@
 # the driver refuses. VHOST_BLKCTL names another tool than the checkout's.
 . "$(dirname "$0")/lib.sh"
 
-ctl=${VHOST_BLKCTL:-$top/tools/vhost-blkctl/vhost-blkctl}
+ctl=$VHOST_BLKCTL
 disk=$VBLK_TMPFS/ctl.img
 
 echo "TAP version 13"

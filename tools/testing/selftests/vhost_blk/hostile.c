@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Rings no honest driver writes: the device ends in error, everything else goes on, a reset heals. */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,16 +16,41 @@
 #define RO_AT	0x40000000ULL	/* a page mapped for reading */
 #define WO_AT	0x50000000ULL	/* and one for writing */
 #define END_AT	0x60001000ULL	/* the first byte behind a mapped page */
+#define NOWHERE	0x7000000000ULL
 
+/* A device to be broken, and one with the other layout that must not notice. */
 FIXTURE(hostile) {
 	struct vd_rig r, other;
 	struct vd_queue *q;
-	__u64 buf;		/* a header at 0, a status at 64, data from 4096 on */
+	__u64 buf;		/* a header at 0, a status at 64, data from 4096 on, a table from 65536 on */
 	__u8 *p;
 	int kmsg;
+	__u32 round;
+	/* the buffer in the making: descriptors and a table as in a split ring */
+	struct vd_desc d[RING], t[VD_MAX_NUM + 1];
+	unsigned int nd, nt;
+	__u16 head;		/* or id */
+	bool pushed;
 };
 
-static const struct vd_opts opts = { .iova = IOVA, .num = RING, .mem_size = 4 << 20 };
+FIXTURE_VARIANT(hostile) {
+	bool packed;
+	enum vd_backing_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(hostile, split) { false, VD_NULLB512 };
+FIXTURE_VARIANT_ADD(hostile, packed) { true, VD_NULLB512 };
+
+typedef FIXTURE_DATA(hostile) hx;
+
+static const struct vd_config both_layouts = { .packed = true };
+
+static struct vd_opts options(bool packed)
+{
+	return (struct vd_opts){
+		.iova = IOVA, .num = RING, .mem_size = 4 << 20, .drop_features = packed ? 0 : VD_F_PACKED,
+	};
+}
 
 static int extra_maps(struct vd *d)
 {
@@ -34,16 +61,24 @@ static int extra_maps(struct vd *d)
 	return a == 72 && b == 72 && c == 72 ? 0 : -EIO;
 }
 
+static int hx_make(hx *x, bool packed, enum vd_backing_kind kind)
+{
+	struct vd_opts mine = options(packed), others = options(!packed);
+	int ret = vd_rig_make(&x->r, kind, DISK, &both_layouts, &mine) ?:
+		  vd_rig_make(&x->other, VD_NULLB512, DISK, &both_layouts, &others);
+
+	if (ret)
+		return ret;
+	x->q = x->r.d.q[0];
+	x->buf = vd_alloc(&x->r.d, 256 << 10, 4096);
+	x->p = vd_ptr(&x->r.d, x->buf);
+	x->kmsg = vd_kmsg_open();
+	return x->kmsg < 0 ? -EIO : extra_maps(&x->r.d);
+}
+
 FIXTURE_SETUP(hostile)
 {
-	ASSERT_EQ(0, vd_rig_make(&self->r, VD_NULLB512, DISK, NULL, &opts));
-	ASSERT_EQ(0, vd_rig_make(&self->other, VD_NULLB512, DISK, NULL, &opts));
-	ASSERT_EQ(0, extra_maps(&self->r.d));
-	self->q = self->r.d.q[0];
-	self->buf = vd_alloc(&self->r.d, 256 << 10, 4096);
-	self->p = vd_ptr(&self->r.d, self->buf);
-	self->kmsg = vd_kmsg_open();
-	ASSERT_LE(0, self->kmsg);
+	ASSERT_EQ(0, hx_make(self, variant->packed, variant->kind));
 }
 
 FIXTURE_TEARDOWN_PARENT(hostile)
@@ -52,10 +87,9 @@ FIXTURE_TEARDOWN_PARENT(hostile)
 	EXPECT_EQ(0, vd_rig_free(&self->other));
 }
 
-/* Descriptor @i of the ring or of a table, exactly so. */
-static void put(struct vd_desc *t, unsigned int i, __u64 addr, __u32 len, __u16 flags, __u16 next)
+static bool is_packed(const hx *x)
 {
-	t[i] = (struct vd_desc){ .addr = addr, .len = len, .flags = flags, .next = next };
+	return x->q->ops == &vd_packed_ops;
 }
 
 #define N	VD_DESC_NEXT
@@ -65,160 +99,248 @@ static void put(struct vd_desc *t, unsigned int i, __u64 addr, __u32 len, __u16 
 #define STATUS	(x->buf + 64)
 #define DATA	(x->buf + 4096)
 #define TABLE	(x->buf + 65536)
-#define RINGD	(x->q->desc)
-#define TBL	((struct vd_desc *)(x->p + 65536))
 
-typedef FIXTURE_DATA(hostile) hx;
-
-/* A good IN in descriptors 0..2, to be spoilt. */
-static void good(hx *x)
+static struct vd_desc desc(__u64 addr, __u32 len, __u16 flags, __u16 next)
 {
-	struct vd_hdr *h = (struct vd_hdr *)x->p;
-
-	*h = (struct vd_hdr){ .type = VD_T_IN };
-	put(RINGD, 0, HDR, 16, N, 1);
-	put(RINGD, 1, DATA, 4096, N | W, 2);
-	put(RINGD, 2, STATUS, 1, W, 0);
+	return (struct vd_desc){ .addr = addr, .len = len, .flags = flags, .next = next };
 }
 
-static void push(hx *x)
+/* A good IN, to be spoilt. */
+static void good(hx *x)
 {
-	vd_push_head(x->q, 0);
+	*(struct vd_hdr *)x->p = (struct vd_hdr){ .type = VD_T_IN };
+	x->d[0] = desc(HDR, 16, N, 1);
+	x->d[1] = desc(DATA, 4096, N | W, 2);
+	x->d[2] = desc(STATUS, 1, W, 0);
+	x->nd = 3;
+	x->nt = 0;
+	x->head = 0;
+	x->pushed = false;
 }
 
 /* The same in a table of three. */
 static void good_table(hx *x)
 {
 	good(x);
-	memcpy(TBL, RINGD, 3 * sizeof(struct vd_desc));
-	put(RINGD, 0, TABLE, 48, I, 0);
+	memcpy(x->t, x->d, 3 * sizeof(*x->t));
+	x->d[0] = desc(TABLE, 48, I, 0);
+	x->nd = 1;
+	x->nt = 3;
 }
 
-static void head_out_of_range(hx *x) { vd_push_head(x->q, RING); }
-static void head_far_out(hx *x) { vd_push_head(x->q, 0xffff); }
-static void next_out_of_range(hx *x) { good(x); RINGD[1].next = RING; push(x); }
-static void next_far_out(hx *x) { good(x); RINGD[0].next = 0xffff; push(x); }
-static void loop_of_two(hx *x) { good(x); put(RINGD, 1, DATA, 512, N | W, 0); push(x); }
-static void loop_on_itself(hx *x) { good(x); RINGD[0].next = 0; push(x); }
-static void loop_at_the_end(hx *x) { good(x); put(RINGD, 2, STATUS, 1, W | N, 2); push(x); }
-
-/* A table may have more entries than the ring, as stock drivers make them; not more than the largest ring. */
-static void longer_than_queue(hx *x)
+/* Makes it available as it stands. */
+static void push(hx *x)
 {
+	struct vring_packed_desc *packed = (void *)(x->p + 65536);
 	unsigned int i;
 
-	good_table(x);
-	put(TBL, 0, HDR, 16, N, 1);
-	for (i = 1; i < VD_MAX_NUM; i++)
-		put(TBL, i, DATA, 512, N | W, i + 1);
-	put(TBL, i, STATUS, 1, W, 0);
-	RINGD[0].len = (i + 1) * 16;
-	push(x);
+	if (!is_packed(x)) {
+		memcpy(packed, x->t, x->nt * sizeof(*x->t));
+		memcpy(x->q->desc, x->d, x->nd * sizeof(*x->d));
+		vd_push_head(x->q, x->head);
+		return;
+	}
+	for (i = 0; i < x->nt; i++)
+		packed[i] = (struct vring_packed_desc){
+			.addr = x->t[i].addr, .len = x->t[i].len, .flags = x->t[i].flags,
+		};
+	vd_push_descs(x->q, x->d, x->nd, x->head);
 }
 
-/* Some direct, the rest in a table, together too many. */
-static void longer_than_queue_mixed(hx *x)
-{
-	unsigned int i;
+/* Ways to spoil it; @i, @v: which, and what. */
+static void addr(hx *x, unsigned int i, __u64 v) { x->d[i].addr = v; }
+static void len(hx *x, unsigned int i, __u64 v) { x->d[i].len = v; }
+static void next(hx *x, unsigned int i, __u64 v) { x->d[i].flags |= N; x->d[i].next = v; }
+static void head(hx *x, unsigned int i, __u64 v) { x->head = v; }
+static void table_addr(hx *x, unsigned int i, __u64 v) { good_table(x); x->d[0].addr = v; }
+static void table_len(hx *x, unsigned int i, __u64 v) { good_table(x); x->d[0].len = v; }
+static void table_next(hx *x, unsigned int i, __u64 v) { good_table(x); x->t[i].next = v; }
+static void table_nested(hx *x, unsigned int i, __u64 v) { good_table(x); x->t[1] = desc(TABLE, 48, I | N, 2); }
+static void table_and_next(hx *x, unsigned int i, __u64 v) { good_table(x); x->d[0].flags |= N; x->d[0].next = 1; }
+static void no_status(hx *x, unsigned int i, __u64 v) { x->d[i].flags = 0; x->nd = i + 1; }
 
-	good(x);
-	put(RINGD, 1, TABLE, 0, I, 0);
-	for (i = 0; i < VD_MAX_NUM; i++)
-		put(TBL, i, DATA, 512, N | W, i + 1);
-	put(TBL, i, STATUS, 1, W, 0);
-	RINGD[1].len = (i + 1) * 16;
-	push(x);
+/* The chain ends where it does, but starts behind the header. */
+static void no_header(hx *x, unsigned int i, __u64 v)
+{
+	x->d[0] = desc(DATA, 4096, N | W, 1);
+	x->d[1] = x->d[2];
+	x->nd = 2;
 }
 
-static void header_unmapped(hx *x) { good(x); RINGD[0].addr = 0x7000000000; push(x); }
-static void data_unmapped(hx *x) { good(x); RINGD[1].addr = 0x7000000000; push(x); }
-static void status_unmapped(hx *x) { good(x); RINGD[2].addr = 0x7000000000; push(x); }
-static void data_half_mapped(hx *x) { good(x); RINGD[1].addr = END_AT - 512; push(x); }
-static void header_half_mapped(hx *x) { good(x); RINGD[0].addr = END_AT - 8; push(x); }
-static void status_behind_end(hx *x) { good(x); RINGD[2].addr = END_AT; push(x); }
-static void in_to_read_only(hx *x) { good(x); RINGD[1].addr = RO_AT; push(x); }
-static void status_read_only(hx *x) { good(x); RINGD[2].addr = RO_AT; push(x); }
-static void header_write_only(hx *x) { good(x); RINGD[0].addr = WO_AT; push(x); }
-
-static void out_from_write_only(hx *x)
+static void out_from_write_only(hx *x, unsigned int i, __u64 v)
 {
-	good(x);
 	((struct vd_hdr *)x->p)->type = VD_T_OUT;
-	put(RINGD, 1, WO_AT, 512, N, 2);
+	x->d[1] = desc(WO_AT, 512, N, 2);
+}
+
+static void data_wraps(hx *x, unsigned int i, __u64 v)
+{
+	x->d[1].addr = -v;
+	x->d[1].len = v + i;
+}
+
+/* More than 2^32 - 1 bytes, though no descriptor has. */
+static void lengths_overflow(hx *x, unsigned int i, __u64 v)
+{
+	for (i = 1; i < 4; i++)
+		x->d[i] = desc(DATA, 0x80000000, N | W, i + 1);
+	x->d[4] = desc(STATUS, 1, W, 0);
+	x->nd = 5;
+}
+
+static void readable_behind_writable(hx *x, unsigned int i, __u64 v)
+{
+	x->d[2] = desc(DATA + 4096, 512, N, 3);
+	x->d[3] = desc(STATUS, 1, W, 0);
+	x->nd = 4;
+}
+
+/*
+ * A table may have more entries than the ring, as stock drivers make them; not more than the largest ring. @i: entry of the
+ * table where the data begins, 1 if the header is in it.
+ */
+static void too_long(hx *x, unsigned int i, __u64 v)
+{
+	if (i) {
+		good_table(x);
+	} else {
+		x->d[1] = desc(TABLE, 0, I, 0);
+		x->nd = 2;
+	}
+	for (; i < VD_MAX_NUM; i++)
+		x->t[i] = desc(DATA, 512, N | W, i + 1);
+	x->t[i] = desc(STATUS, 1, W, 0);
+	x->nt = i + 1;
+	x->d[x->nd - 1].len = x->nt * sizeof(*x->t);
+}
+
+static void avail_runs(hx *x, unsigned int i, __u64 v)
+{
+	memcpy(x->q->desc, x->d, 3 * sizeof(*x->d));
+	x->q->avail_idx += v;
+	__atomic_store_n(&x->q->avail->idx, x->q->avail_idx, __ATOMIC_RELEASE);
+	x->pushed = true;
+}
+
+/* The second descriptor of three is not the driver's to give; nobody looks before the kick. */
+static void flags_of_second(hx *x, unsigned int i, __u64 v)
+{
 	push(x);
+	x->q->ring[(x->q->put.slot + RING - 2) % RING].flags = v;
+	x->pushed = true;
 }
 
-static void length_wraps(hx *x) { good(x); put(RINGD, 1, ~0ULL - 511, 4096, N | W, 2); push(x); }
-static void length_wraps_to_ring(hx *x) { good(x); put(RINGD, 1, -0x1000ULL, IOVA + 0x2000, N | W, 2); push(x); }
-static void length_all_ones(hx *x) { good(x); RINGD[1].len = 0xffffffff; push(x); }
-static void header_wraps(hx *x) { good(x); RINGD[0].addr = ~0ULL - 7; push(x); }
+/* As many as there are, and then the first again. */
+static void whole_ring(hx *x, unsigned int i, __u64 v)
+{
+	for (i = 1; i < RING; i++)
+		x->d[i] = desc(DATA, 512, N | W, 0);
+	x->nd = RING;
+}
 
-static void table_odd_size(hx *x) { good_table(x); RINGD[0].len = 47; push(x); }
-static void table_half_entry(hx *x) { good_table(x); RINGD[0].len = 8; push(x); }
-static void table_empty(hx *x) { good_table(x); RINGD[0].len = 0; push(x); }
-static void table_nested(hx *x) { good_table(x); put(TBL, 1, TABLE, 48, I | N, 2); push(x); }
-static void table_unmapped(hx *x) { good_table(x); RINGD[0].addr = 0x7000000000; push(x); }
-static void table_half_mapped(hx *x) { good_table(x); RINGD[0].addr = END_AT - 16; push(x); }
-static void table_write_only(hx *x) { good_table(x); RINGD[0].addr = WO_AT; push(x); }
-static void table_next_out(hx *x) { good_table(x); TBL[1].next = 3; push(x); }
-static void table_loop(hx *x) { good_table(x); put(TBL, 1, DATA, 512, N | W, 0); push(x); }
-static void table_huge(hx *x) { good_table(x); RINGD[0].len = 0xfffffff0; push(x); }
-static void table_and_next(hx *x) { good_table(x); RINGD[0].flags = I | N; RINGD[0].next = 1; push(x); }
+#define SPLIT	1
+#define PACKED	2
+#define BOTH	3
 
-static void avail_runaway_by_one(hx *x)
+static const struct row {
+	const char *name;
+	int layouts;
+	void (*spoil)(hx *x, unsigned int i, __u64 v);
+	unsigned int i;
+	__u64 v;
+} rows[] = {
+	{ "head_out_of_range", SPLIT, head, 0, RING },
+	{ "head_far_out", SPLIT, head, 0, 0xffff },
+	{ "next_out_of_range", SPLIT, next, 1, RING },
+	{ "next_far_out", SPLIT, next, 0, 0xffff },
+	{ "loop_of_two", SPLIT, next, 1, 0 },
+	{ "loop_on_itself", SPLIT, next, 0, 0 },
+	{ "loop_at_the_end", SPLIT, next, 2, 2 },
+	{ "too_long", BOTH, too_long, 1 },
+	{ "too_long_mixed", SPLIT, too_long, 0 },
+	{ "header_unmapped", BOTH, addr, 0, NOWHERE },
+	{ "data_unmapped", BOTH, addr, 1, NOWHERE },
+	{ "status_unmapped", BOTH, addr, 2, NOWHERE },
+	{ "header_half_mapped", BOTH, addr, 0, END_AT - 8 },
+	{ "data_half_mapped", BOTH, addr, 1, END_AT - 512 },
+	{ "status_behind_end", BOTH, addr, 2, END_AT },
+	{ "in_to_read_only", BOTH, addr, 1, RO_AT },
+	{ "status_read_only", BOTH, addr, 2, RO_AT },
+	{ "header_write_only", BOTH, addr, 0, WO_AT },
+	{ "out_from_write_only", BOTH, out_from_write_only },
+	{ "header_wraps", BOTH, addr, 0, ~0ULL - 7 },
+	{ "length_wraps", BOTH, data_wraps, 3584, 512 },
+	{ "length_wraps_to_ring", BOTH, data_wraps, IOVA + 0x1000, 0x1000 },
+	{ "length_all_ones", BOTH, len, 1, 0xffffffff },
+	{ "lengths_overflow", BOTH, lengths_overflow },
+	{ "readable_behind_writable", BOTH, readable_behind_writable },
+	{ "table_odd_size", BOTH, table_len, 0, 47 },
+	{ "table_half_entry", BOTH, table_len, 0, 8 },
+	{ "table_empty", BOTH, table_len, 0, 0 },
+	{ "table_huge", BOTH, table_len, 0, 0xfffffff0 },
+	{ "table_unmapped", BOTH, table_addr, 0, NOWHERE },
+	{ "table_half_mapped", BOTH, table_addr, 0, END_AT - 16 },
+	{ "table_write_only", BOTH, table_addr, 0, WO_AT },
+	{ "table_nested", SPLIT, table_nested },
+	{ "table_next_out", SPLIT, table_next, 1, 3 },
+	{ "table_loop", SPLIT, table_next, 1, 0 },
+	{ "table_and_next", BOTH, table_and_next },
+	{ "avail_runaway_by_one", SPLIT, avail_runs, 0, RING + 1 },
+	{ "avail_runaway_far", SPLIT, avail_runs, 0, 0x8000 },
+	{ "avail_goes_back", SPLIT, avail_runs, 0, 0xffff },
+	{ "id_out_of_range", PACKED, head, 0, RING },
+	{ "id_far_out", PACKED, head, 0, 0xffff },
+	{ "second_not_available", PACKED, flags_of_second, 0, N | W },
+	{ "second_used", PACKED, flags_of_second, 0, N | W | VD_PACKED_AVAIL | VD_PACKED_USED },
+	{ "second_of_last_lap", PACKED, flags_of_second, 0, N | W | VD_PACKED_USED },
+	{ "second_is_a_table", PACKED, flags_of_second, 0, N | I | VD_PACKED_AVAIL },
+	{ "chain_without_end", PACKED, whole_ring },
+	{ "short_header", BOTH, len, 0, 15 },
+	{ "no_header", BOTH, no_header },
+	{ "no_status", BOTH, no_status, 0 },
+	{ "no_status_after_data", BOTH, no_status, 1 },
+};
+
+static const struct row *row(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; strcmp(rows[i].name, name); i++)
+		;
+	return &rows[i];
+}
+
+static void spoil(hx *x, const struct row *r)
 {
 	good(x);
-	x->q->avail_idx += RING + 1;
-	__atomic_store_n(&x->q->avail->idx, x->q->avail_idx, __ATOMIC_RELEASE);
+	r->spoil(x, r->i, r->v);
+	if (!x->pushed)
+		push(x);
+	vd_kick_always(x->q);
 }
-
-static void avail_runaway_far(hx *x)
-{
-	good(x);
-	x->q->avail_idx += 0x8000;
-	__atomic_store_n(&x->q->avail->idx, x->q->avail_idx, __ATOMIC_RELEASE);
-}
-
-static void avail_goes_back(hx *x)
-{
-	x->q->avail_idx -= 1;
-	__atomic_store_n(&x->q->avail->idx, x->q->avail_idx, __ATOMIC_RELEASE);
-}
-
-static void short_header(hx *x) { good(x); RINGD[0].len = 15; push(x); }
-static void no_header(hx *x) { good(x); vd_push_head(x->q, 1); }
-static void no_status(hx *x) { good(x); put(RINGD, 0, HDR, 16, 0, 0); push(x); }
-static void no_status_after_data(hx *x) { good(x); put(RINGD, 1, DATA, 512, 0, 0); push(x); }
 
 #undef N
 #undef W
 #undef I
 
-static const struct {
-	const char *name;
-	void (*spoil)(hx *x);
-} rows[] = {
-#define ROW(f)	{ #f, f }
-	ROW(head_out_of_range), ROW(head_far_out), ROW(next_out_of_range), ROW(next_far_out), ROW(loop_of_two),
-	ROW(loop_on_itself), ROW(loop_at_the_end), ROW(longer_than_queue), ROW(longer_than_queue_mixed),
-	ROW(header_unmapped), ROW(data_unmapped), ROW(status_unmapped), ROW(data_half_mapped),
-	ROW(header_half_mapped), ROW(status_behind_end), ROW(in_to_read_only), ROW(status_read_only),
-	ROW(header_write_only), ROW(out_from_write_only), ROW(length_wraps), ROW(length_wraps_to_ring),
-	ROW(length_all_ones), ROW(header_wraps), ROW(table_odd_size), ROW(table_half_entry), ROW(table_empty),
-	ROW(table_nested), ROW(table_unmapped), ROW(table_half_mapped), ROW(table_write_only),
-	ROW(table_next_out), ROW(table_loop), ROW(table_huge), ROW(table_and_next), ROW(avail_runaway_by_one),
-	ROW(avail_runaway_far), ROW(avail_goes_back), ROW(short_header), ROW(no_header), ROW(no_status),
-	ROW(no_status_after_data),
-};
-
-static int works(struct vd *d)
+/* Written, read back, and compared. */
+static int works(struct vd *d, __u32 seed)
 {
-	return vd_rw(d->q[0], VD_T_IN, 0, IOVA + 0x200000, 4096);
+	__u64 at = IOVA + 0x200000, sector = seed % 1000 * 8;
+	__u8 *p = vd_ptr(d, at);
+	int ret;
+
+	vd_fill(p, 4096, sector, seed);
+	ret = vd_rw(d->q[0], VD_T_OUT, sector, at, 4096);
+	if (ret)
+		return ret;
+	memset(p, 0, 4096);
+	return vd_rw(d->q[0], VD_T_IN, sector, at, 4096) ?: vd_check(p, 4096, sector, seed) == -1 ? 0 : -EBADMSG;
 }
 
 static int heal(hx *x)
 {
-	return vd_reset(&x->r.d) ?: vd_restart(&x->r.d) ?: (extra_maps(&x->r.d), works(&x->r.d));
+	return vd_reset(&x->r.d) ?: vd_restart(&x->r.d) ?: (extra_maps(&x->r.d), works(&x->r.d, ++x->round));
 }
 
 /* One by one on the same device, healed in between. */
@@ -232,9 +354,10 @@ TEST_F_TIMEOUT(hostile, each, 120)
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		const char *name = rows[i].name;
 
+		if (!(rows[i].layouts & (variant->packed ? PACKED : SPLIT)))
+			continue;
 		ASSERT_EQ(0, vd_qinfo(d, 0, &before));
-		rows[i].spoil(self);
-		vd_kick_always(self->q);
+		spoil(self, &rows[i]);
 		EXPECT_EQ(1, vd_poll_fd(self->q->err, VD_WAIT_MS)) TH_LOG("%s: error eventfd", name);
 		EXPECT_EQ(1, vd_poll_fd(d->config_fd, VD_WAIT_MS)) TH_LOG("%s: config eventfd", name);
 		EXPECT_EQ(0xf | VD_S_NEEDS_RESET, vd_status(d)) TH_LOG("%s: status", name);
@@ -248,7 +371,7 @@ TEST_F_TIMEOUT(hostile, each, 120)
 		/* more of the same changes nothing */
 		for (k = 0; k < 20; k++)
 			vd_kick_always(self->q);
-		EXPECT_EQ(VD_OK, works(&self->other.d)) TH_LOG("%s: the other device", name);
+		EXPECT_EQ(0, works(&self->other.d, i)) TH_LOG("%s: the other device", name);
 		EXPECT_EQ(0, vd_poll_fd(self->q->err, 0)) TH_LOG("%s: error eventfd again", name);
 		k = vd_kmsg_count(self->kmsg, self->r.name);
 		EXPECT_GE(3, k) TH_LOG("%s: %u lines in the log", name, k);
@@ -268,7 +391,12 @@ TEST_F(hostile, requests_before_it)
 		heads[i] = vd_submit(self->q, VD_T_IN, i * 8, &b, 1, VD_DIRECT);
 		ASSERT_LE(0, heads[i]);
 	}
-	vd_push_head(self->q, RING + 1);
+	good(self);
+	self->head = RING + 1;
+	if (variant->packed)
+		push(self);
+	else
+		vd_push_head(self->q, RING + 1);
 	vd_kick_always(self->q);
 	EXPECT_EQ(0, vd_wait(self->q, ARRAY_SIZE(heads), VD_WAIT_MS));
 	for (i = 0; i < ARRAY_SIZE(heads); i++) {
@@ -278,65 +406,45 @@ TEST_F(hostile, requests_before_it)
 	ASSERT_EQ(0, heal(self));
 }
 
-/* Two in the ring under one head: answered twice or an error, and never anything worse. */
-TEST_F(hostile, same_head_twice)
+/* One by hand, that should be answered. */
+static void push_good(hx *x)
 {
-	unsigned int i;
-
-	for (i = 0; i < 20; i++) {
-		good(self);
-		push(self);
-		push(self);
-		vd_kick_always(self->q);
-		self->q->busy[0] = true;
-		self->q->chain[0] = 0;
-		if (vd_wait(self->q, 2, 500)) {
-			EXPECT_EQ(VD_S_NEEDS_RESET, vd_status(&self->r.d) & VD_S_NEEDS_RESET);
-			ASSERT_EQ(0, heal(self));
-		}
-		EXPECT_EQ(VD_OK, works(&self->other.d));
-	}
-	ASSERT_EQ(0, heal(self));
+	vd_book(x->q, x->head);
+	x->q->chain[x->head] = is_packed(x) ? x->nd : 0;
+	push(x);
+	vd_kick_always(x->q);
 }
 
 /* Odd, and either served or refused; the guest's memory elsewhere stays as it was. */
 TEST_F(hostile, odd_but_harmless)
 {
-	struct vd_desc *ring = self->q->desc;
+	struct vd_desc *d = self->d;
 	unsigned int i;
 
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < 4; i++) {
 		good(self);
 		switch (i) {
 		case 0:		/* an empty descriptor in between */
-			ring[1].len = 0;
+			d[1].len = 0;
 			break;
-		case 1:		/* readable behind writable */
-			ring[1].flags |= VD_DESC_WRITE;
-			ring[2].flags = VD_DESC_NEXT | VD_DESC_WRITE;
-			ring[2].next = 3;
-			put(ring, 3, self->buf + 8192, 512, 0, 0);
+		case 1:		/* unknown flags */
+			d[1].flags |= 0x4000 | 0x40;
 			break;
-		case 2:		/* unknown flags */
-			ring[1].flags |= 0x8000 | 0x80;
-			break;
-		case 3:		/* data on top of the rings */
-			ring[1].addr = self->q->used_iova & ~4095ULL;
-			ring[1].len = 512;
-			ring[1].flags = VD_DESC_NEXT;
+		case 2:		/* data on top of the rings */
+			d[1].addr = self->q->used_iova & ~4095ULL;
+			d[1].len = 512;
+			d[1].flags = VD_DESC_NEXT;
 			((struct vd_hdr *)self->p)->type = VD_T_OUT;
 			break;
-		case 4:		/* the status on top of the header */
-			ring[2].addr = self->buf;
+		case 3:		/* the status on top of the header */
+			d[2].addr = self->buf;
 			break;
 		}
-		self->q->busy[0] = true;
-		self->q->chain[0] = 0;
-		push(self);
-		vd_kick_always(self->q);
+		push_good(self);
 		if (vd_wait(self->q, 1, 1000)) {
 			EXPECT_EQ(VD_S_NEEDS_RESET, vd_status(&self->r.d) & VD_S_NEEDS_RESET) TH_LOG("case %u", i);
 		}
+		EXPECT_EQ(0, works(&self->other.d, i));
 		ASSERT_EQ(0, heal(self)) TH_LOG("case %u", i);
 	}
 }
@@ -345,11 +453,8 @@ TEST_F(hostile, odd_but_harmless)
 TEST_F(hostile, write_flag_of_a_table)
 {
 	good_table(self);
-	self->q->desc[0].flags |= VD_DESC_WRITE;
-	self->q->busy[0] = true;
-	self->q->chain[0] = 0;
-	push(self);
-	vd_kick_always(self->q);
+	self->d[0].flags |= VD_DESC_WRITE;
+	push_good(self);
 	EXPECT_EQ(0, vd_wait(self->q, 1, VD_WAIT_MS));
 	EXPECT_EQ(4097, self->q->used_len[0]);
 	EXPECT_EQ(VD_OK, self->p[64]);
@@ -360,31 +465,271 @@ TEST_F(hostile, write_flag_of_a_table)
 TEST_F(hostile, indirect_not_negotiated)
 {
 	struct vd *d = &self->r.d;
+	__u64 drop = d->opts.drop_features;
 
 	ASSERT_EQ(0, vd_reset(d));
-	d->opts.drop_features = VD_F_INDIRECT;
+	d->opts.drop_features |= VD_F_INDIRECT;
 	ASSERT_EQ(0, vd_restart(d));
 	good_table(self);
 	push(self);
 	vd_kick_always(self->q);
 	EXPECT_EQ(1, vd_poll_fd(self->q->err, VD_WAIT_MS));
 	EXPECT_EQ(0xf | VD_S_NEEDS_RESET, vd_status(d));
-	d->opts.drop_features = 0;
+	d->opts.drop_features = drop;
 	ASSERT_EQ(0, heal(self));
 }
 
 /* A broken queue can be closed, reset and left just like any other. */
 TEST_F(hostile, close_while_broken)
 {
+	struct vd_opts o = options(variant->packed);
 	struct vd *d = &self->r.d;
 
-	head_far_out(self);
-	vd_kick_always(self->q);
+	spoil(self, row(variant->packed ? "id_far_out" : "head_far_out"));
 	ASSERT_EQ(1, vd_poll_fd(self->q->err, VD_WAIT_MS));
 	vd_close(d);
-	ASSERT_EQ(0, vd_start(d, self->r.name, &opts));
+	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
 	EXPECT_EQ(0xf, vd_status(d));
-	EXPECT_EQ(VD_OK, works(d));
+	EXPECT_EQ(0, works(d, 1));
+}
+
+/* What the driver's event suppression may not say: requests are served, and at most a call is one too many. */
+TEST_F(hostile, reserved_event_flags)
+{
+	static const __u16 junk[] = { 3, 0xfffc, 0xffff, 0x8003 };
+	struct vd_queue *q = self->q;
+	unsigned int i, k;
+
+	for (i = 0; i < 2 * ARRAY_SIZE(junk); i++) {
+		__u16 where = i < ARRAY_SIZE(junk) ? 0xffff : RING;
+
+		if (variant->packed) {
+			q->driver->off_wrap = where;
+			__atomic_store_n(&q->driver->flags, junk[i % ARRAY_SIZE(junk)], __ATOMIC_RELEASE);
+		} else {
+			*vd_used_event(q) = where;
+			__atomic_store_n(&q->avail->flags, junk[i % ARRAY_SIZE(junk)], __ATOMIC_RELEASE);
+		}
+		for (k = 0; k < 10; k++) {
+			good(self);
+			push_good(self);
+			ASSERT_EQ(0, vd_spin(q, 1, VD_WAIT_MS)) TH_LOG("%#x", junk[i % ARRAY_SIZE(junk)]);
+			EXPECT_EQ(VD_OK, self->p[64]);
+		}
+		/* 3 is neither of those that ask for none */
+		if (variant->packed && (junk[i % ARRAY_SIZE(junk)] & 3) == 3) {
+			EXPECT_EQ(1, vd_poll_fd(q->call, VD_WAIT_MS));
+		}
+	}
+	EXPECT_EQ(0xf, vd_status(&self->r.d));
+	EXPECT_EQ(0, works(&self->r.d, 1));
+}
+
+/* ---- rewritten while being read ---- */
+
+struct scribe {
+	hx *x;
+	bool stop, flags_only;
+	unsigned long writes;
+	__u32 rnd;
+};
+
+static __u32 any(struct scribe *s, unsigned int below)
+{
+	s->rnd = s->rnd * 1103515245 + 12345;
+	return (s->rnd >> 16) % below;
+}
+
+/* What is in descriptors, in every place where a descriptor has something. */
+static void *scribble(void *arg)
+{
+	struct scribe *s = arg;
+	hx *x = s->x;
+	const __u64 addrs[] = { HDR, DATA, STATUS, TABLE, x->q->desc_iova, RO_AT, NOWHERE, ~0ULL };
+	static const __u32 lens[] = { 0, 1, 16, 48, 512, 4096, 0x80000000, 0xfffffff0 };
+	/* where the first ones of a round go */
+	volatile struct vd_desc *ring = x->q->desc + (is_packed(x) ? x->q->put.slot : 0), *table = (void *)(x->p + 65536), *d;
+	volatile __u16 *driver = (void *)x->q->avail;
+	__u16 flags;
+
+	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+		d = any(s, 2) ? &ring[any(s, is_packed(x) ? 16 : 4)] : &table[any(s, 3)];
+		/* packed: id in the place of flags, flags in the place of next */
+		flags = any(s, 8) | (any(s, 4) << 7 & VD_PACKED_AVAIL) | (any(s, 4) << 15 & VD_PACKED_USED);
+		switch (s->flags_only ? is_packed(x) ? 4 : 2 : any(s, 8)) {
+		case 0:
+			d->addr = addrs[any(s, 8)];
+			break;
+		case 1:
+			d->len = lens[any(s, 8)];
+			break;
+		case 2:
+		case 3:
+			d->flags = is_packed(x) ? any(s, 4) : flags & 7;
+			break;
+		case 4:
+		case 5:
+			d->next = is_packed(x) ? flags : any(s, 4);
+			break;
+		case 6:
+			*(volatile __u32 *)(x->p + any(s, 2) * 8) = any(s, 12);
+			break;
+		default:
+			/* the event suppression structure; flags, index and heads of an available ring */
+			driver[any(s, is_packed(x) ? 2 : RING + 3)] = any(s, 70);
+		}
+		s->writes++;
+		if (!any(s, 64))
+			sched_yield();
+	}
+	return NULL;
+}
+
+struct neighbour {
+	struct vd *d;
+	bool stop;
+	unsigned int rounds;
+	int ret;
+};
+
+static void *neighbour(void *arg)
+{
+	struct neighbour *n = arg;
+
+	while (!n->ret && !__atomic_load_n(&n->stop, __ATOMIC_RELAXED))
+		n->ret = works(n->d, ++n->rounds);
+	return NULL;
+}
+
+static void against_a_scribe(struct __test_metadata *_metadata, hx *self, bool flags_only)
+{
+	struct neighbour n = { .d = &self->other.d };
+	struct scribe s = { .x = self, .rnd = 7, .flags_only = flags_only };
+	unsigned int i, k, breaks = 0;
+	pthread_t threads[2];
+
+	ASSERT_EQ(0, pthread_create(&threads[1], NULL, neighbour, &n));
+	for (i = 0; i < vd_rounds(32); i++) {
+		s.stop = false;
+		ASSERT_EQ(0, pthread_create(&threads[0], NULL, scribble, &s));
+		for (k = 0; k < 50 && !(vd_status(&self->r.d) & VD_S_NEEDS_RESET); k++) {
+			if (k & 1)
+				good(self);
+			else
+				good_table(self);
+			self->head = k % 4;
+			push(self);
+			vd_kick_always(self->q);
+			sched_yield();
+		}
+		breaks += !!(vd_status(&self->r.d) & VD_S_NEEDS_RESET);
+		__atomic_store_n(&s.stop, true, __ATOMIC_RELAXED);
+		pthread_join(threads[0], NULL);
+		ASSERT_EQ(0, heal(self)) TH_LOG("round %u", i);
+	}
+	__atomic_store_n(&n.stop, true, __ATOMIC_RELAXED);
+	pthread_join(threads[1], NULL);
+	EXPECT_EQ(0, n.ret);
+	EXPECT_LT(0, n.rounds);
+	EXPECT_LT(0, breaks);
+	EXPECT_LT(0, s.writes);
+	k = vd_kmsg_count(self->kmsg, self->r.name);
+	EXPECT_GE(3 * i, k) TH_LOG("%u lines in the log", k);
+	TH_LOG("%lu writes, broken in %u of %u rounds; the other device: %u", s.writes, breaks, i, n.rounds);
+}
+
+TEST_F_TIMEOUT(hostile, flags_flapping, 120)
+{
+	against_a_scribe(_metadata, self, true);
+}
+
+TEST_F_TIMEOUT(hostile, rewritten, 120)
+{
+	against_a_scribe(_metadata, self, false);
+}
+
+/* ---- with requests that the disk keeps for a while ---- */
+
+FIXTURE(late) {
+	hx x;
+};
+
+FIXTURE_VARIANT(late) {
+	bool packed;
+};
+
+FIXTURE_VARIANT_ADD(late, split) { false };
+FIXTURE_VARIANT_ADD(late, packed) { true };
+
+FIXTURE_SETUP(late)
+{
+	ASSERT_EQ(0, hx_make(&self->x, variant->packed, VD_NULLB_SLOW));
+}
+
+FIXTURE_TEARDOWN_PARENT(late)
+{
+	EXPECT_EQ(0, vd_rig_free(&self->x.r));
+	EXPECT_EQ(0, vd_rig_free(&self->x.other));
+}
+
+/* Broken, and yet what was taken is answered: @n of them. */
+static void breaks_and_answers(struct __test_metadata *_metadata, hx *x, unsigned int n)
+{
+	struct vhost_inflight_queue_info info;
+	struct vd *d = &x->r.d;
+
+	EXPECT_EQ(1, vd_poll_fd(x->q->err, VD_WAIT_MS));
+	EXPECT_EQ(0xf | VD_S_NEEDS_RESET, vd_status(d));
+	EXPECT_EQ(0, works(&x->other.d, n));
+	EXPECT_EQ(0, vd_spin(x->q, n, VD_WAIT_MS));
+	EXPECT_EQ(VD_OK, x->p[64]);
+	ASSERT_EQ(0, vd_qinfo(d, 0, &info));
+	EXPECT_EQ(0, info.depth);
+	EXPECT_EQ(-EAGAIN, vd_reap(x->q));
+	EXPECT_EQ(0, x->q->bad_used);
+	ASSERT_EQ(0, heal(x));
+}
+
+/* Its head, or its id, is in use: in the same turn, or while the disk has it. */
+TEST_F(late, same_head_twice)
+{
+	hx *x = &self->x;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		good(x);
+		push_good(x);
+		if (i) {
+			ASSERT_EQ(0, vd_backing_inflight(&x->r.b, 1));
+		}
+		push(x);
+		vd_kick_always(x->q);
+		breaks_and_answers(_metadata, x, 1);
+	}
+}
+
+/* One more than there is room for: the driver passes the device, a lap ahead. */
+TEST_F(late, runaway)
+{
+	hx *x = &self->x;
+	unsigned int i;
+
+	/* all with the same table, in a split ring from a descriptor of their own */
+	good_table(x);
+	for (i = 0; i < RING; i++) {
+		x->d[i] = x->d[0];
+		x->nd = variant->packed ? 1 : i + 1;
+		x->head = i;
+		vd_book(x->q, i);
+		x->q->chain[i] = variant->packed;
+		push(x);
+	}
+	vd_kick_always(x->q);
+	ASSERT_EQ(0, vd_backing_inflight(&x->r.b, RING));
+	x->head = 0;
+	push(x);
+	vd_kick_always(x->q);
+	breaks_and_answers(_metadata, x, RING);
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../../../.." && pwd)
 export VBLK_EXT4=/run/vblk/ext4 VBLK_TMPFS=/run/vblk/tmpfs
+export VHOST_BLKCTL=${VHOST_BLKCTL:-$top/tools/vhost-blkctl/vhost-blkctl}
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 nr=0 failed=0
 

@@ -188,7 +188,7 @@ TEST_F(notify, call_fd_exchanged)
 		int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
 		ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, fd));
-		self->q->ops->call_on(self->q, 1);
+		self->q->ops->call_on(self->q);
 		ASSERT_EQ(0, submit(self, 1));
 		vd_kick(self->q);
 		EXPECT_EQ(1, vd_poll_fd(fd, VD_WAIT_MS));
@@ -236,7 +236,7 @@ TEST_F(notify, calls_suppressed)
 	EXPECT_EQ(a.calls_suppressed + 10, b.calls_suppressed);
 	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_RESUME, NULL));
 	for (i = 0; i < 10; i++) {
-		self->q->ops->call_on(self->q, 1);
+		self->q->ops->call_on(self->q);
 		ASSERT_EQ(0, submit(self, 1));
 		vd_kick(self->q);
 		EXPECT_EQ(1, vd_poll_fd(self->q->call, VD_WAIT_MS));

@@ -56,6 +56,7 @@
 #define VD_F_ACCESS_PLATFORM		VD_BIT(33)
 #define VD_F_PACKED			VD_BIT(34)
 #define VD_F_IN_ORDER			VD_BIT(35)
+#define VD_F_PARTIAL_ORDER		VD_BIT(39)
 
 /* Requests */
 #define VD_T_IN				0
@@ -147,5 +148,10 @@ struct vd_used {
 
 #define vd_used_event(q)		(&(q)->avail->ring[(q)->num])
 #define vd_avail_event(q)		((__u16 *)&(q)->used->ring[(q)->num])
+
+/* Packed ring, as masks */
+#define VD_PACKED_AVAIL			0x80
+#define VD_PACKED_USED			0x8000
+#define VD_PACKED_WRAP			0x8000
 
 #endif /* VBLK_ABI_H */

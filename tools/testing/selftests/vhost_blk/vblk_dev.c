@@ -75,12 +75,30 @@ int vd_vring_file(struct vd *d, unsigned long cmd, unsigned int index, int fd)
 	return vd_ioctl(d, cmd, &f);
 }
 
-int vd_get_base(struct vd *d, unsigned int index)
+__s64 vd_get_base(struct vd *d, unsigned int index)
 {
 	struct vhost_vring_state s = { .index = index };
 	int ret = vd_ioctl(d, VHOST_GET_VRING_BASE, &s);
 
-	return ret < 0 ? ret : (int)s.num;
+	return ret < 0 ? ret : (__s64)s.num;
+}
+
+int vd_suspend(struct vd *d)
+{
+	return vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL);
+}
+
+int vd_resume(struct vd *d)
+{
+	struct vd_entry e;
+	unsigned int i;
+
+	for (i = 0; i < d->nq; i++) {
+		if (d->q[i]->handing || d->q[i]->ops->used(d->q[i], &e))
+			return -EBUSY;
+		vd_queue_features(d->q[i]);
+	}
+	return vd_ioctl(d, VHOST_VDPA_RESUME, NULL);
 }
 
 int vd_msg(struct vd *d, __u8 type, __u64 iova, __u64 size, void *va, __u8 perm)
@@ -190,8 +208,9 @@ static int vd_setup_queue(struct vd *d, struct vd_queue *q)
 		.used_user_addr = q->used_iova,
 	};
 
+	vd_queue_features(q);
 	return vd_vring_state(d, VHOST_SET_VRING_NUM, q->index, q->num) ?:
-	       vd_vring_state(d, VHOST_SET_VRING_BASE, q->index, q->avail_idx) ?:
+	       vd_vring_state(d, VHOST_SET_VRING_BASE, q->index, q->ops->base(q)) ?:
 	       vd_ioctl(d, VHOST_SET_VRING_ADDR, &addr) ?:
 	       vd_vring_file(d, VHOST_SET_VRING_KICK, q->index, d->opts.no_kickfd ? -1 : q->kick) ?:
 	       vd_vring_file(d, VHOST_SET_VRING_CALL, q->index, q->polled ? -1 : q->call) ?:
@@ -317,7 +336,7 @@ int vd_rig_free(struct vd_rig *r)
 {
 	int ret = 0;
 
-	if (r->b.kind == VD_DM || r->b.kind == VD_DM_WAIT || r->b.kind == VD_EXT4_DM)
+	if (r->b.kind == VD_DM || r->b.kind == VD_DM_WAIT || r->b.kind == VD_EXT4_DM || r->b.kind == VD_DM_MIXED)
 		vd_backing_thaw(&r->b);
 	if (r->created)
 		ret = vd_remove(r->name);

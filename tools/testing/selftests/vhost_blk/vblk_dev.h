@@ -15,6 +15,7 @@
 #include <linux/types.h>
 #include <linux/vhost.h>
 #include <linux/vhost_inflight.h>
+#include <linux/virtio_ring.h>
 
 #include "vblk_abi.h"
 
@@ -43,6 +44,7 @@ enum vd_backing_kind {
 	VD_NULLB_DISCARD,	/* null_blk that discards */
 	VD_LOOP4096,		/* loop device on tmpfs, 4096-byte sectors; discards and zeroes */
 	VD_NULLB_CACHE,		/* null_blk with a volatile cache and no FUA */
+	VD_DM_MIXED,		/* dm-linear over two disks: the second half answers late, and can be frozen */
 };
 
 struct vd_backing {
@@ -57,6 +59,7 @@ struct vd_backing {
 
 #define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this */
 #define VD_SLOWER_MS	1500	/* and VD_NULLB_SLOWER after this */
+#define VD_MIXED_MS	10	/* and the second half of VD_DM_MIXED after this */
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes);
 void vd_backing_free(struct vd_backing *b);
@@ -65,7 +68,7 @@ int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, siz
 int vd_backing_resize(struct vd_backing *b, __u64 bytes);
 long vd_backing_flushes(const struct vd_backing *b);	/* that reached the disk so far */
 int vd_backing_inflight(const struct vd_backing *b, unsigned int n);	/* until a null_blk has @n */
-int vd_backing_freeze(const struct vd_backing *b);
+int vd_backing_freeze(const struct vd_backing *b);	/* VD_DM_MIXED: the second half */
 int vd_backing_thaw(const struct vd_backing *b);
 
 /* What is zero, NULL or -1 keeps the default of the kernel. */
@@ -82,6 +85,7 @@ struct vd_config {
 	bool no_discard;
 	bool packed;
 	bool in_order;
+	bool partial_order;
 };
 
 void vd_name(char name[VD_NAME_LEN], const char *suffix);
@@ -164,9 +168,11 @@ int vd_set_status(struct vd *d, __u8 status);
 int vd_info(struct vd *d, struct vhost_inflight_info *info);
 int vd_qinfo(struct vd *d, unsigned int index, struct vhost_inflight_queue_info *info);
 int vd_get_config(struct vd *d, unsigned int off, void *buf, unsigned int len);
+int vd_suspend(struct vd *d);
+int vd_resume(struct vd *d);	/* everything used must have been reaped */
 int vd_vring_state(struct vd *d, unsigned long cmd, unsigned int index, unsigned int num);
 int vd_vring_file(struct vd *d, unsigned long cmd, unsigned int index, int fd);
-int vd_get_base(struct vd *d, unsigned int index);
+__s64 vd_get_base(struct vd *d, unsigned int index);
 
 /* One IOTLB message; returns what write() returned, or -errno. */
 int vd_msg(struct vd *d, __u8 type, __u64 iova, __u64 size, void *va, __u8 perm);
@@ -205,33 +211,56 @@ enum vd_chain {
 	VD_MIXED,		/* the first buffer direct, the rest in a table */
 };
 
-/* What differs between ring layouts; packed rings get an instance of their own. */
+/* A used entry, as the device wrote it. */
+struct vd_entry {
+	__u32 id, len;		/* an id no buffer has if there is anything wrong with it */
+	bool flush;
+};
+
+/* What differs between ring layouts. */
 struct vd_ring_ops {
-	void (*place)(struct vd_queue *q);
+	void (*place)(struct vd_queue *q);	/* memory for it */
+	void (*fresh)(struct vd_queue *q, __u16 at);	/* as before a start; @at: a half of the base */
+	__u32 (*base)(const struct vd_queue *q);	/* where it stands, as SET_VRING_BASE takes it */
+	/* makes a buffer available */
 	void (*add)(struct vd_queue *q, __u16 head, const struct vd_buf *b, unsigned int n, enum vd_chain how);
-	bool (*used)(struct vd_queue *q, __u32 *id, __u32 *len);
+	bool (*used)(struct vd_queue *q, struct vd_entry *e);	/* the next entry; false: none yet */
+	bool (*skip)(struct vd_queue *q, unsigned int bufs, unsigned int descs);	/* it was for so many */
 	bool (*need_kick)(struct vd_queue *q);
-	void (*call_on)(struct vd_queue *q, unsigned int after);
+	void (*call_on)(struct vd_queue *q);	/* for the next entry */
 	void (*call_off)(struct vd_queue *q);
 };
 
-extern const struct vd_ring_ops vd_split_ops;
+extern const struct vd_ring_ops vd_split_ops, vd_packed_ops;
+
+/* A slot of a packed ring, and the wrap counter of the lap it is in. */
+struct vd_place {
+	__u16 slot;
+	bool wrap;
+};
+
+#define VD_NONE		0xffff	/* no head */
 
 struct vd_queue {
 	struct vd *d;
 	const struct vd_ring_ops *ops;
 	unsigned int index;
 	__u16 num;
-	bool event_idx, polled;
+	bool event_idx, in_order, partial, polled;
 	int kick, call, err;
-	/* split ring, as the device sees it */
+	/* the three areas, as the device sees them */
 	__u64 desc_iova, avail_iova, used_iova;
+	/* split ring */
 	struct vd_desc *desc;
 	struct vd_avail *avail;
 	struct vd_used *used;
 	__u16 avail_idx;	/* shadow of avail->idx */
 	__u16 kicked_idx;	/* avail idx at the last kick */
 	__u16 last_used;
+	/* packed ring */
+	struct vring_packed_desc *ring;
+	struct vring_packed_desc_event *driver, *device;
+	struct vd_place put, kicked, got;
 	/* slots: descriptors of our own book-keeping, never read back from the ring */
 	__u16 free[VD_MAX_NUM];
 	unsigned int nr_free;
@@ -242,8 +271,26 @@ struct vd_queue {
 	__u64 table[VD_MAX_NUM];	/* indirect table of a head */
 	__u16 table_len[VD_MAX_NUM];
 	__u64 slots;			/* request headers and status bytes, VD_SLOT bytes per head */
-	unsigned long reaped;		/* used entries seen so far */
+	/* what is in flight, in the order in which it was made available */
+	__u16 oldest, newest, before[VD_MAX_NUM], after[VD_MAX_NUM];
+	__u64 seq[VD_MAX_NUM], added;	/* counted from 1 */
+	__u32 in_len[VD_MAX_NUM];	/* writable bytes of a head */
+	/* the entry being handed out */
+	struct vd_entry now;
+	bool handing, batch;
+	bool flushed;			/* the entry before had FLUSH */
+	__u64 latest;			/* used so far, as a seq */
+	__u64 vague;			/* FLUSH may be missing up to here */
+	unsigned long reaped;		/* buffers seen to be used so far */
 	unsigned long bad_used;		/* used entries for heads that were not out */
+	unsigned long bad_order;	/* and such as break the rules of IN_ORDER and PARTIAL_ORDER */
+	/* since the last start */
+	struct vd_order_stat {
+		unsigned long entries, flushes;
+		unsigned long batches, in_batches;	/* entries for several buffers, and these */
+		unsigned int longest;			/* batch */
+		unsigned long early;			/* entries for a buffer that was not the oldest */
+	} stat;
 };
 
 #define VD_SLOT		32		/* 16 header, 1 status at 16 */
@@ -252,17 +299,23 @@ struct vd_queue {
 struct vd_queue *vd_queue_new(struct vd *d, unsigned int index, unsigned int num);
 void vd_queue_free(struct vd_queue *q);
 void vd_queue_fresh(struct vd_queue *q);
-void vd_queue_start_at(struct vd_queue *q, __u16 idx);	/* fresh, with all indexes at @idx */
+void vd_queue_start_at(struct vd_queue *q, __u16 at);	/* fresh; @at: an index, or slot and wrap counter */
+void vd_queue_features(struct vd_queue *q);	/* those taken, before each start */
 void vd_queue_move(struct vd_queue *q, __u64 desc, __u64 avail, __u64 used);
 size_t vd_ring_bytes(unsigned int num, size_t *avail, size_t *used);
 
 /* Put a chain in the ring; returns its head or -ENOSPC. */
 int vd_add(struct vd_queue *q, const struct vd_buf *b, unsigned int n, enum vd_chain how);
+void vd_book(struct vd_queue *q, __u16 head);	/* one buffer more that the device has; the ring is the test's */
+/* What is there of it, as it is. Split: a head; packed: descriptors, of which neither next nor AVAIL and USED count. */
 void vd_push_head(struct vd_queue *q, __u16 head);
+void vd_push_descs(struct vd_queue *q, const struct vd_desc *d, unsigned int n, __u16 id);
 void vd_kick_always(struct vd_queue *q);
 bool vd_kick(struct vd_queue *q);	/* only if the device wants it; whether it did */
-int vd_reap(struct vd_queue *q);	/* head of a used entry, or -EAGAIN */
-int vd_wait(struct vd_queue *q, unsigned int n, int ms); /* until @n more entries were reaped; 0 or -ETIMEDOUT */
+void vd_vague(struct vd_queue *q);	/* another device goes on, and can't know what was used by the one before */
+int vd_reap(struct vd_queue *q);	/* head of a buffer that is used, or -EAGAIN */
+int vd_more(struct vd_queue *q, int ms);	/* until there is something to reap; 0 or -ETIMEDOUT */
+int vd_wait(struct vd_queue *q, unsigned int n, int ms); /* until @n more buffers were reaped; 0 or -ETIMEDOUT */
 int vd_spin(struct vd_queue *q, unsigned int n, int ms);	/* the same without the call eventfd */
 int vd_poll_fd(int fd, int ms);		/* 1 and drained, 0 after @ms */
 __u64 vd_drain_fd(int fd);

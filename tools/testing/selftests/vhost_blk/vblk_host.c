@@ -188,6 +188,8 @@ int vd_create(const char *name, const struct vd_config *c)
 		ret = vd_attr_set(name, "packed", "1");
 	if (!ret && c->in_order)
 		ret = vd_attr_set(name, "in_order", "1");
+	if (!ret && c->partial_order)
+		ret = vd_attr_set(name, "partial_order", "1");
 	if (!ret && c->no_discard)
 		ret = vd_attr_set(name, "discard", "0");
 	if (!ret)
@@ -236,34 +238,36 @@ static int nullb_set(const char *id, const char *attr, unsigned long long v)
 	return vd_write_file(path, text);
 }
 
-static int nullb_make(struct vd_backing *b, __u64 bytes)
+static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 {
+	static const unsigned int late_ms[] = {
+		[VD_NULLB_SLOW] = VD_SLOW_MS, [VD_NULLB_SLOWER] = VD_SLOWER_MS, [VD_DM_MIXED] = VD_MIXED_MS,
+	};
+	unsigned int ms = kind < sizeof(late_ms) / sizeof(*late_ms) ? late_ms[kind] : 0;
 	char path[VD_PATH_LEN];
 	int ret;
 
-	snprintf(path, sizeof(path), NULLB "/%s", b->id);
+	snprintf(path, sizeof(path), NULLB "/%s", id);
 	if (mkdir(path, 0755))
 		return -errno;
-	ret = nullb_set(b->id, "memory_backed", 1) ?:
-	      nullb_set(b->id, "size", (bytes + (1 << 20) - 1) >> 20) ?:
-	      nullb_set(b->id, "blocksize", b->lbs);
-	if (!ret && (b->kind == VD_NULLB_SLOW || b->kind == VD_NULLB_SLOWER))
-		ret = nullb_set(b->id, "irqmode", 2) ?:
-		      nullb_set(b->id, "completion_nsec", 1000000ULL *
-				(b->kind == VD_NULLB_SLOW ? VD_SLOW_MS : VD_SLOWER_MS));
-	if (!ret && b->kind == VD_NULLB_DISCARD)
-		ret = nullb_set(b->id, "discard", 1);
-	if (!ret && b->kind == VD_NULLB_CACHE)
-		ret = nullb_set(b->id, "cache_size", 8) ?: nullb_set(b->id, "fua", 0);
-	return ret ?: nullb_set(b->id, "power", 1);
+	ret = nullb_set(id, "memory_backed", 1) ?:
+	      nullb_set(id, "size", (bytes + (1 << 20) - 1) >> 20) ?:
+	      nullb_set(id, "blocksize", kind == VD_NULLB4096 ? 4096 : 512);
+	if (!ret && ms)
+		ret = nullb_set(id, "irqmode", 2) ?: nullb_set(id, "completion_nsec", 1000000ULL * ms);
+	if (!ret && kind == VD_NULLB_DISCARD)
+		ret = nullb_set(id, "discard", 1);
+	if (!ret && kind == VD_NULLB_CACHE)
+		ret = nullb_set(id, "cache_size", 8) ?: nullb_set(id, "fua", 0);
+	return ret ?: nullb_set(id, "power", 1);
 }
 
-static void nullb_free(const struct vd_backing *b)
+static void nullb_free(const char *id)
 {
 	char path[VD_PATH_LEN];
 
-	nullb_set(b->id, "power", 0);
-	snprintf(path, sizeof(path), NULLB "/%s", b->id);
+	nullb_set(id, "power", 0);
+	snprintf(path, sizeof(path), NULLB "/%s", id);
 	rmdir(path);
 }
 
@@ -329,12 +333,28 @@ static int loop_make(struct vd_backing *b)
 static int dm_make(struct vd_backing *b)
 {
 	/* twice the size below, so that it can grow */
-	int ret = nullb_make(b, b->bytes * 2);
+	int ret = nullb_make(b->id, b->kind, b->bytes * 2);
 
 	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu %s /dev/%s 0%s'", b->id,
 			     b->bytes / 512, b->kind == VD_DM_WAIT ? "delay" : "linear", b->id,
 			     b->kind == VD_DM_WAIT ? " 0" : "") ?:
 	       dm_node(b->id, b->path);
+}
+
+/* The second half is on a disk of its own, a dm-linear over a null_blk, both @id with an s. */
+static int mixed_make(struct vd_backing *b)
+{
+	__u64 half = b->bytes / 1024;
+	char slow[VD_NAME_LEN + 1], path[VD_PATH_LEN];
+	int ret;
+
+	snprintf(slow, sizeof(slow), "%ss", b->id);
+	ret = nullb_make(b->id, VD_NULLB512, b->bytes / 2) ?:
+	      nullb_make(slow, b->kind, b->bytes / 2) ?:
+	      vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", slow, half, slow) ?:
+	      dm_node(slow, path);
+	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0\n%llu %llu linear %s 0'",
+			     b->id, half, b->id, half, half, path) ?: dm_node(b->id, b->path);
 }
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes)
@@ -356,6 +376,8 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	case VD_DM:
 	case VD_DM_WAIT:
 		return dm_make(b);
+	case VD_DM_MIXED:
+		return mixed_make(b);
 	case VD_LOOP4096:
 		return loop_make(b);
 	case VD_EXT4_DM:
@@ -369,12 +391,15 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 		return ret ?: file_make(b, "VBLK_NONE", b->mnt);
 	default:
 		snprintf(b->path, sizeof(b->path), "/dev/%s", b->id);
-		return nullb_make(b, bytes);
+		return nullb_make(b->id, kind, bytes);
 	}
 }
 
 void vd_backing_free(struct vd_backing *b)
 {
+	bool dm = b->kind == VD_DM || b->kind == VD_DM_WAIT || b->kind == VD_DM_MIXED || b->mnt[0];
+	char slow[VD_NAME_LEN + 1];
+
 	if (!b->id[0])
 		return;
 	if (b->kind == VD_LOOP4096) {
@@ -389,12 +414,17 @@ void vd_backing_free(struct vd_backing *b)
 	} else if (!b->block) {
 		unlink(b->path);
 	}
-	if (b->kind == VD_DM || b->kind == VD_DM_WAIT || b->mnt[0]) {
+	if (dm) {
 		vd_backing_thaw(b);
 		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
 	}
 	if (b->block || b->mnt[0])
-		nullb_free(b);
+		nullb_free(b->id);
+	if (b->kind == VD_DM_MIXED) {
+		snprintf(slow, sizeof(slow), "%ss", b->id);
+		vd_run("dmsetup --noudevsync remove --retry %s", slow);
+		nullb_free(slow);
+	}
 	b->id[0] = 0;
 }
 
@@ -482,14 +512,19 @@ int vd_backing_inflight(const struct vd_backing *b, unsigned int n)
 	return -ETIMEDOUT;
 }
 
+static const char *late_half(const struct vd_backing *b)
+{
+	return b->kind == VD_DM_MIXED ? "s" : "";
+}
+
 int vd_backing_freeze(const struct vd_backing *b)
 {
-	return vd_run("dmsetup suspend --noflush --nolockfs %s", b->id);
+	return vd_run("dmsetup suspend --noflush --nolockfs %s%s", b->id, late_half(b));
 }
 
 int vd_backing_thaw(const struct vd_backing *b)
 {
-	return vd_run("dmsetup --noudevsync resume %s", b->id);
+	return vd_run("dmsetup --noudevsync resume %s%s", b->id, late_half(b));
 }
 
 /* The kernel log */

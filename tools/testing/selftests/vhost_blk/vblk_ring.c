@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Driver side of a virtqueue: chains in, used entries out, notifications both ways. */
+/* Driver side of a virtqueue, either layout: buffers in, in order or not out again, notifications both ways. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -8,34 +8,7 @@
 #include <unistd.h>
 #include <sys/eventfd.h>
 
-#include "vblk_dev.h"
-
-#define load_acquire(p)		__atomic_load_n(p, __ATOMIC_ACQUIRE)
-#define store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
-#define full_barrier()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
-
-size_t vd_ring_bytes(unsigned int num, size_t *avail, size_t *used)
-{
-	size_t a = num * sizeof(struct vd_desc);
-	size_t u = a + sizeof(struct vd_avail) + (num + 1) * sizeof(__u16);
-
-	u = (u + 3) & ~3UL;
-	if (avail)
-		*avail = a;
-	if (used)
-		*used = u;
-	return u + sizeof(struct vd_used) + num * sizeof(struct vd_used_elem) + sizeof(__u16);
-}
-
-/* Each part of the ring on pages of its own: tests move and unmap them one by one. */
-static void split_place(struct vd_queue *q)
-{
-	size_t avail, used, bytes = vd_ring_bytes(q->num, &avail, &used);
-	__u64 desc_iova = vd_alloc(q->d, avail, 4096);
-	__u64 avail_iova = vd_alloc(q->d, used - avail, 4096);
-
-	vd_queue_move(q, desc_iova, avail_iova, vd_alloc(q->d, bytes - used, 4096));
-}
+#include "vblk_ring_ops.h"
 
 void vd_queue_move(struct vd_queue *q, __u64 desc, __u64 avail, __u64 used)
 {
@@ -45,120 +18,40 @@ void vd_queue_move(struct vd_queue *q, __u64 desc, __u64 avail, __u64 used)
 	q->desc = vd_ptr(q->d, desc);
 	q->avail = vd_ptr(q->d, avail);
 	q->used = vd_ptr(q->d, used);
+	q->ring = (void *)q->desc;
+	q->driver = (void *)q->avail;
+	q->device = (void *)q->used;
 }
 
-static void split_desc(struct vd_desc *desc, const struct vd_buf *b, bool next, __u16 to)
+/* The first entry after a start is for one buffer, whatever was before. */
+void vd_queue_features(struct vd_queue *q)
 {
-	desc->addr = b->addr;
-	desc->len = b->len;
-	desc->flags = (b->write ? VD_DESC_WRITE : 0) | (next ? VD_DESC_NEXT : 0);
-	desc->next = next ? to : 0;
+	q->event_idx = q->d->features & VD_F_EVENT_IDX;
+	q->in_order = q->d->features & VD_F_IN_ORDER;
+	q->partial = q->d->features & VD_F_PARTIAL_ORDER;
+	q->flushed = false;
+	memset(&q->stat, 0, sizeof(q->stat));
 }
 
-static void split_add(struct vd_queue *q, __u16 head, const struct vd_buf *b, unsigned int n, enum vd_chain how)
+void vd_queue_start_at(struct vd_queue *q, __u16 at)
 {
-	unsigned int direct = how == VD_DIRECT ? n : how == VD_MIXED ? 1 : 0;
-	struct vd_desc *table;
-	__u16 at = head;
 	unsigned int i;
 
-	for (i = 0; i < direct; i++) {
-		split_desc(&q->desc[at], &b[i], i + 1 < n, q->link[at]);
-		at = q->link[at];
-	}
-	if (i == n)
-		return;
-	q->desc[at].addr = q->table[head];
-	q->desc[at].len = (n - i) * sizeof(*table);
-	q->desc[at].flags = VD_DESC_INDIRECT;
-	q->desc[at].next = 0;
-	table = vd_ptr(q->d, q->table[head]);
-	for (at = 0; i < n; i++, at++)
-		split_desc(&table[at], &b[i], i + 1 < n, at + 1);
-}
-
-static bool split_used(struct vd_queue *q, __u32 *id, __u32 *len)
-{
-	struct vd_used_elem *e;
-
-	if (load_acquire(&q->used->idx) == q->last_used)
-		return false;
-	e = &q->used->ring[q->last_used % q->num];
-	*id = e->id;
-	*len = e->len;
-	q->last_used++;
-	return true;
-}
-
-static bool split_need_kick(struct vd_queue *q)
-{
-	__u16 event;
-
-	full_barrier();
-	if (!q->event_idx)
-		return !(load_acquire(&q->used->flags) & VD_USED_NO_NOTIFY);
-	event = load_acquire(vd_avail_event(q));
-	return (__u16)(q->avail_idx - event - 1) < (__u16)(q->avail_idx - q->kicked_idx);
-}
-
-/* Ask for a call once @after more entries (at least one) were used. */
-static void split_call_on(struct vd_queue *q, unsigned int after)
-{
-	if (q->event_idx)
-		store_release(vd_used_event(q), (__u16)(q->last_used + (after ? after - 1 : 0)));
-	else
-		store_release(&q->avail->flags, 0);
-	full_barrier();
-}
-
-/* As far away as can be: the device may not have looked yet for what was used last. */
-static void split_call_off(struct vd_queue *q)
-{
-	if (q->event_idx)
-		store_release(vd_used_event(q), (__u16)(q->last_used + 0x8000));
-	else
-		store_release(&q->avail->flags, VD_AVAIL_NO_INTERRUPT);
-	full_barrier();
-}
-
-const struct vd_ring_ops vd_split_ops = {
-	.place = split_place,
-	.add = split_add,
-	.used = split_used,
-	.need_kick = split_need_kick,
-	.call_on = split_call_on,
-	.call_off = split_call_off,
-};
-
-void vd_queue_fresh(struct vd_queue *q)
-{
-	size_t avail, used, bytes = vd_ring_bytes(q->num, &avail, &used);
-	unsigned int i;
-
-	memset(q->desc, 0, avail);
-	memset(q->avail, 0, used - avail);
-	memset(q->used, 0, bytes - used);
+	q->ops->fresh(q, at);
 	memset(q->busy, 0, sizeof(q->busy));
-	q->avail_idx = 0;
-	q->kicked_idx = 0;
-	q->last_used = 0;
 	q->nr_free = q->num;
 	for (i = 0; i < q->num; i++)
 		q->free[i] = q->num - 1 - i;
+	q->oldest = VD_NONE;
+	q->newest = VD_NONE;
+	q->handing = false;
 	if (q->polled)
 		q->ops->call_off(q);
 }
 
-void vd_queue_start_at(struct vd_queue *q, __u16 idx)
+void vd_queue_fresh(struct vd_queue *q)
 {
-	vd_queue_fresh(q);
-	q->avail_idx = idx;
-	q->kicked_idx = idx;
-	q->last_used = idx;
-	q->avail->idx = idx;
-	q->used->idx = idx;
-	if (q->polled)
-		q->ops->call_off(q);
+	vd_queue_start_at(q, q->ops == &vd_packed_ops ? 0x8000 : 0);
 }
 
 struct vd_queue *vd_queue_new(struct vd *d, unsigned int index, unsigned int num)
@@ -168,10 +61,9 @@ struct vd_queue *vd_queue_new(struct vd *d, unsigned int index, unsigned int num
 	if (!q)
 		return NULL;
 	q->d = d;
-	q->ops = &vd_split_ops;
+	q->ops = d->features & VD_F_PACKED ? &vd_packed_ops : &vd_split_ops;
 	q->index = index;
 	q->num = num;
-	q->event_idx = d->features & VD_F_EVENT_IDX;
 	q->polled = d->opts.polled;
 	q->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	q->call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -182,6 +74,7 @@ struct vd_queue *vd_queue_new(struct vd *d, unsigned int index, unsigned int num
 		vd_queue_free(q);
 		return NULL;
 	}
+	vd_queue_features(q);
 	vd_queue_fresh(q);
 	return q;
 }
@@ -196,11 +89,19 @@ void vd_queue_free(struct vd_queue *q)
 	free(q);
 }
 
-void vd_push_head(struct vd_queue *q, __u16 head)
+void vd_book(struct vd_queue *q, __u16 head)
 {
-	q->avail->ring[q->avail_idx % q->num] = head;
-	q->avail_idx++;
-	store_release(&q->avail->idx, q->avail_idx);
+	q->busy[head] = true;
+	q->chain[head] = 0;
+	q->in_len[head] = 0;
+	q->seq[head] = ++q->added;
+	q->before[head] = q->newest;
+	q->after[head] = VD_NONE;
+	if (q->newest == VD_NONE)
+		q->oldest = head;
+	else
+		q->after[q->newest] = head;
+	q->newest = head;
 }
 
 int vd_add(struct vd_queue *q, const struct vd_buf *b, unsigned int n, enum vd_chain how)
@@ -208,6 +109,8 @@ int vd_add(struct vd_queue *q, const struct vd_buf *b, unsigned int n, enum vd_c
 	unsigned int need, in_table, i;
 	__u16 head, at;
 
+	if (how == VD_MIXED && q->ops == &vd_packed_ops)
+		how = VD_INDIRECT;	/* never both in one list; virtio 1.4, 2.8.7 */
 	if (how == VD_MIXED && n < 2)
 		how = VD_DIRECT;
 	need = how == VD_DIRECT ? n : how == VD_MIXED ? 2 : 1;
@@ -229,10 +132,11 @@ int vd_add(struct vd_queue *q, const struct vd_buf *b, unsigned int n, enum vd_c
 			return -ENOMEM;
 		q->table_len[head] = len;
 	}
+	vd_book(q, head);
 	q->chain[head] = need;
-	q->busy[head] = true;
+	for (i = 0; i < n; i++)
+		q->in_len[head] += b[i].write ? b[i].len : 0;
 	q->ops->add(q, head, b, n, how);
-	vd_push_head(q, head);
 	return head;
 }
 
@@ -255,27 +159,108 @@ bool vd_kick(struct vd_queue *q)
 	return need;
 }
 
-int vd_reap(struct vd_queue *q)
+/* A buffer is used: no longer in flight, its descriptors are free. */
+static void give_back(struct vd_queue *q, __u16 head)
 {
-	__u32 id, len;
 	unsigned int i;
-	__u16 at;
+	__u16 at = head;
 
-	if (!q->ops->used(q, &id, &len))
-		return -EAGAIN;
-	q->reaped++;
-	if (id >= q->num || !q->busy[id]) {
-		q->bad_used++;
-		return -EBADMSG;
-	}
-	q->busy[id] = false;
-	q->used_len[id] = len;
-	at = id;
-	for (i = 0; i < q->chain[id]; i++) {
+	if (q->before[head] == VD_NONE)
+		q->oldest = q->after[head];
+	else
+		q->after[q->before[head]] = q->after[head];
+	if (q->after[head] == VD_NONE)
+		q->newest = q->before[head];
+	else
+		q->before[q->after[head]] = q->before[head];
+	q->busy[head] = false;
+	for (i = 0; i < q->chain[head]; i++) {
 		q->free[q->nr_free++] = at;
 		at = q->link[at];
 	}
-	return id;
+}
+
+/*
+ * What an entry for @bufs buffers says about order must be true, and all of it be said: FLUSH exactly where all that was made
+ * available up to its buffer is used with it, and nothing behind. See VIRTIO_F_PARTIAL_ORDER in linux/vhost_inflight.h.
+ */
+static void check_order(struct vd_queue *q, const struct vd_entry *e, unsigned int bufs)
+{
+	bool turn = q->batch || q->oldest == e->id;
+
+	if (q->partial && e->flush != (turn && q->seq[e->id] > q->latest) &&
+	    (e->flush || q->in_order || q->seq[e->id] > q->vague))
+		q->bad_order++;
+	if (q->in_order && (!turn || (q->partial && !e->flush)))
+		q->bad_order++;
+	if (q->seq[e->id] > q->latest)
+		q->latest = q->seq[e->id];
+	q->stat.entries++;
+	q->stat.flushes += e->flush;
+	q->stat.early += !turn;
+	if (bufs > 1) {
+		q->stat.batches++;
+		q->stat.in_batches += bufs;
+	}
+	if (bufs > q->stat.longest)
+		q->stat.longest = bufs;
+}
+
+/* The next entry, and which buffers it is for; false if there is none. */
+static bool next_entry(struct vd_queue *q)
+{
+	struct vd_entry *e = &q->now;
+	unsigned int bufs = 1, descs;
+	__u16 head;
+
+	if (!q->ops->used(q, e))
+		return false;
+	q->handing = true;
+	q->batch = false;
+	if (e->id >= q->num || !q->busy[e->id]) {
+		e->id = VD_BAD_ID;
+		q->ops->skip(q, 1, 1);
+		return true;
+	}
+	q->batch = q->partial ? e->flush && q->flushed : q->in_order;
+	q->flushed = e->flush;
+	descs = q->chain[e->id];
+	for (head = q->oldest; q->batch && head != e->id; head = q->after[head]) {
+		bufs++;
+		descs += q->chain[head];
+	}
+	check_order(q, e, bufs);
+	if (!q->ops->skip(q, bufs, descs))
+		q->bad_used++;
+	return true;
+}
+
+void vd_vague(struct vd_queue *q)
+{
+	q->vague = q->added;
+}
+
+int vd_reap(struct vd_queue *q)
+{
+	__u16 head;
+
+	if (!q->handing && !next_entry(q))
+		return -EAGAIN;
+	q->reaped++;
+	if (q->now.id == VD_BAD_ID) {
+		q->handing = false;
+		q->bad_used++;
+		return -EBADMSG;
+	}
+	head = q->batch ? q->oldest : q->now.id;
+	if (head == q->now.id) {
+		q->handing = false;
+		q->used_len[head] = q->now.len;
+	} else {
+		q->used_len[head] = q->in_len[head];
+	}
+	give_back(q, head);
+	return head;
 }
 
 __u64 vd_drain_fd(int fd)
@@ -305,25 +290,41 @@ int vd_spin(struct vd_queue *q, unsigned int n, int ms)
 	return ret;
 }
 
-int vd_wait(struct vd_queue *q, unsigned int n, int ms)
+int vd_more(struct vd_queue *q, int ms)
 {
 	long end = vd_now_ms() + ms;
-	unsigned long goal = q->reaped + n;
+	struct vd_entry e;
 
-	for (;;) {
-		while (vd_reap(q) != -EAGAIN)
-			if (q->reaped == goal)
-				return 0;
+	while (!q->handing && !q->ops->used(q, &e)) {
 		if (vd_now_ms() >= end)
 			return -ETIMEDOUT;
 		if (q->polled) {
 			sched_yield();
 			continue;
 		}
-		q->ops->call_on(q, 1);
-		if (load_acquire(&q->used->idx) != q->last_used)
-			continue;
-		vd_poll_fd(q->call, end - vd_now_ms());
+		q->ops->call_on(q);
+		if (q->ops->used(q, &e))
+			break;
+		/* What is there by then came without the call that was asked for. */
+		if (!vd_poll_fd(q->call, end - vd_now_ms()))
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
+int vd_wait(struct vd_queue *q, unsigned int n, int ms)
+{
+	long end = vd_now_ms() + ms;
+	unsigned long goal = q->reaped + n;
+	int ret;
+
+	for (;;) {
+		while (vd_reap(q) != -EAGAIN)
+			if (q->reaped == goal)
+				return 0;
+		ret = vd_more(q, end - vd_now_ms());
+		if (ret)
+			return ret;
 	}
 }
 
@@ -372,30 +373,42 @@ int vd_rw(struct vd_queue *q, __u32 type, __u64 sector, __u64 iova, __u32 len)
 }
 
 /* Every 8 bytes say their own offset, mixed with the seed: a byte out of place shows. */
-static __u8 pattern(__u64 pos, __u32 seed)
+static __u64 pattern(__u64 pos, __u32 seed)
 {
 	__u64 w = (pos / 8 + 1) * 0x9e3779b97f4a7c15ULL ^ (__u64)seed * 0xff51afd7ed558ccdULL;
 
-	w ^= w >> 29;
-	return w >> (pos % 8 * 8);
+	return w ^ w >> 29;
 }
 
 void vd_fill(void *buf, size_t len, __u64 off, __u32 seed)
 {
-	__u8 *p = buf;
-	size_t i;
+	size_t i, n;
+	__u64 w;
 
-	for (i = 0; i < len; i++)
-		p[i] = pattern(off + i, seed);
+	for (i = 0; i < len; i += n) {
+		n = 8 - (off + i) % 8;
+		n = n < len - i ? n : len - i;
+		w = pattern(off + i, seed) >> (off + i) % 8 * 8;
+		memcpy(buf + i, &w, n);
+	}
 }
 
 long vd_check(const void *buf, size_t len, __u64 off, __u32 seed)
 {
-	const __u8 *p = buf;
-	size_t i;
+	size_t i, n;
+	__u64 w;
 
-	for (i = 0; i < len; i++)
-		if (p[i] != pattern(off + i, seed))
-			return i;
+	for (i = 0; i < len; i += n) {
+		n = 8 - (off + i) % 8;
+		n = n < len - i ? n : len - i;
+		w = pattern(off + i, seed) >> (off + i) % 8 * 8;
+		if (!memcmp(buf + i, &w, n))
+			continue;
+		while (*(__u8 *)(buf + i) == (__u8)w) {
+			w >>= 8;
+			i++;
+		}
+		return i;
+	}
 	return -1;
 }

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The engine is exchanged under running devices: requests at the disk, held back, not begun yet. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vblk_dev.h"
+#include "kselftest_harness.h"
+
+#define DISK	(16 << 20)
+#define LATE	(DISK / 1024)	/* sector where the late half of VD_DM_MIXED begins */
+#define IOVA	0x200000
+#define QUEUES	4
+#define NUM	64
+#define SECTORS	128		/* of each queue */
+
+#define RING_FEATURES	(VD_F_INDIRECT | VD_F_EVENT_IDX | VD_F_PACKED | VD_F_IN_ORDER | VD_F_PARTIAL_ORDER)
+#define ROOT		"/sys/kernel/config/vhost_blk/"
+#define ENGINE		"/run/vblk/vhost_blk.ko"	/* lib.sh inserted it from there */
+
+static int detach(unsigned int ms)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", ms);
+	return vd_write_file(ROOT "detach", text);
+}
+
+static int replace(const char *engine)
+{
+	return vd_run("rmmod vhost_blk") ?: vd_run("insmod %s", engine);
+}
+
+/* In milliseconds, or -errno. */
+static long exchange(void)
+{
+	long begin = vd_now_ms();
+	int ret = detach(5000) ?: replace(ENGINE);
+
+	return ret ?: vd_now_ms() - begin;
+}
+
+/* ---- a load that checks itself ---- */
+
+struct load {
+	struct vd_queue *q;
+	__u64 data;			/* a sector for each head */
+	__u64 first;			/* sector of the disk */
+	unsigned int next, out;
+	__u32 version[SECTORS];
+	bool busy[SECTORS];
+	__u16 at[VD_MAX_NUM];
+	const char *wrong;
+};
+
+/* As many writes as there is room for, half of them to the late half of the disk. */
+static void fill(struct load *l)
+{
+	unsigned int n;
+
+	for (n = 0; n < SECTORS && l->q->nr_free; n++) {
+		unsigned int i = l->next++ % SECTORS;
+		int head = l->q->free[l->q->nr_free - 1];
+		struct vd_buf b = { .addr = l->data + head * 512, .len = 512 };
+		__u64 sector = l->first + (i & 1 ? LATE : 0) + i;
+
+		if (l->busy[i])
+			continue;
+		vd_fill(vd_ptr(l->q->d, b.addr), 512, sector * 512, l->version[i] + 1);
+		if (vd_submit(l->q, VD_T_OUT, sector, &b, 1,
+			      l->q->d->features & VD_F_INDIRECT ? VD_INDIRECT : VD_DIRECT) != head)
+			break;
+		l->version[i]++;
+		l->busy[i] = true;
+		l->at[head] = i;
+		l->out++;
+	}
+	vd_kick(l->q);
+}
+
+static void over(struct load *l)
+{
+	int head;
+
+	while ((head = vd_reap(l->q)) >= 0) {
+		if (vd_slot_status(l->q, head))
+			l->wrong = "a request failed";
+		l->busy[l->at[head]] = false;
+		l->out--;
+	}
+}
+
+/* All that are out come back, each of them once. */
+static int finish(struct load *l)
+{
+	while (l->out) {
+		int ret = vd_more(l->q, VD_WAIT_MS);
+
+		if (ret)
+			return ret;
+		over(l);
+	}
+	return l->wrong || l->q->bad_used || l->q->bad_order ? -EBADMSG : 0;
+}
+
+static int compare(struct load *l)
+{
+	static __u8 sector[512];
+	unsigned int i;
+
+	for (i = 0; i < SECTORS; i++) {
+		__u64 at = l->first + (i & 1 ? LATE : 0) + i;
+
+		if (!l->version[i])
+			continue;
+		if (vd_rw(l->q, VD_T_IN, at, l->data, 512))
+			return -EIO;
+		memcpy(sector, vd_ptr(l->q->d, l->data), 512);
+		if (vd_check(sector, 512, at * 512, l->version[i]) != -1)
+			return -EILSEQ;
+	}
+	return 0;
+}
+
+FIXTURE(upgrade) {
+	struct vd_rig r;
+	struct load l[QUEUES];
+};
+
+FIXTURE_VARIANT(upgrade) {
+	__u64 features;
+};
+
+FIXTURE_VARIANT_ADD(upgrade, split) { VD_F_EVENT_IDX | VD_F_INDIRECT };
+FIXTURE_VARIANT_ADD(upgrade, split_in_order) { VD_F_EVENT_IDX | VD_F_IN_ORDER };
+FIXTURE_VARIANT_ADD(upgrade, packed) { VD_F_PACKED };
+FIXTURE_VARIANT_ADD(upgrade, packed_partial_order) { VD_F_PACKED | VD_F_EVENT_IDX | VD_F_PARTIAL_ORDER };
+FIXTURE_VARIANT_ADD(upgrade, all) { RING_FEATURES };
+
+FIXTURE_SETUP(upgrade)
+{
+	struct vd_config c = {
+		.num_queues = QUEUES, .packed = true, .in_order = true, .partial_order = true,
+	};
+	struct vd_opts o = {
+		.iova = IOVA, .num = NUM, .num_queues = QUEUES,
+		.drop_features = RING_FEATURES & ~variant->features,
+	};
+	struct vd *d = &self->r.d;
+	int i;
+
+	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM_MIXED, DISK, &c, NULL));
+	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
+	for (i = 0; i < QUEUES; i++) {
+		self->l[i].q = d->q[i];
+		self->l[i].data = vd_alloc(d, NUM * 512, 4096);
+		self->l[i].first = i * SECTORS;
+		ASSERT_NE(VD_NOADDR, self->l[i].data);
+	}
+}
+
+FIXTURE_TEARDOWN_PARENT(upgrade)
+{
+	EXPECT_EQ(0, vd_rig_free(&self->r));
+}
+
+static unsigned int out(struct vd *d)
+{
+	struct vhost_inflight_queue_info info;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < QUEUES; i++)
+		n += vd_qinfo(d, i, &info) ? 0 : info.depth;
+	return n;
+}
+
+/* Until the device has taken at least @n. */
+static int taken(struct vd *d, unsigned int n)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+
+	while (out(d) < n)
+		if (vd_now_ms() > end)
+			return -ETIMEDOUT;
+	return 0;
+}
+
+TEST_F_TIMEOUT(upgrade, under_load, 120)
+{
+	/* What holds at once: a request takes a third of a ring without tables. */
+	unsigned int rounds = vd_rounds(5), i, n, least = variant->features & VD_F_INDIRECT ? 64 : 24;
+	long ms, most = 0, sum = 0;
+
+	for (n = 0; n < rounds; n++) {
+		for (i = 0; i < QUEUES; i++) {
+			over(&self->l[i]);
+			fill(&self->l[i]);
+		}
+		ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
+		for (i = 0; i < QUEUES; i++) {
+			over(&self->l[i]);
+			fill(&self->l[i]);
+		}
+		EXPECT_EQ(0, taken(&self->r.d, least));
+		ms = exchange();
+		ASSERT_LE(0, ms);
+		for (i = 0; i < QUEUES; i++)
+			vd_vague(self->l[i].q);
+		sum += ms;
+		most = ms > most ? ms : most;
+		/* Some come back to the engine that did not send them. */
+		ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
+		if (n & 1)
+			for (i = 0; i < QUEUES; i++)
+				ASSERT_EQ(0, finish(&self->l[i])) TH_LOG("queue %u: %s", i, self->l[i].wrong);
+	}
+	for (i = 0; i < QUEUES; i++) {
+		EXPECT_EQ(0, finish(&self->l[i])) TH_LOG("queue %u: %s", i, self->l[i].wrong);
+		EXPECT_EQ(0, compare(&self->l[i]));
+	}
+	EXPECT_EQ(0xf, vd_status(&self->r.d));
+	TH_LOG("%u exchanges, mean %ld ms, longest %ld ms", rounds, sum / rounds, most);
+}
+
+/* A queue without an engine is a device that is slow: stop, reset and close end as they do then. */
+TEST_F(upgrade, stop_without_an_engine)
+{
+	struct vd *d = &self->r.d;
+	int i;
+
+	ASSERT_EQ(0, detach(5000));
+	/* Nothing is out: there is nothing to wait for. */
+	EXPECT_EQ(0, vd_ioctl(d, VHOST_VDPA_GET_STATUS, &(__u8){ 0 }));
+	ASSERT_EQ(0, replace(ENGINE));
+	for (i = 0; i < QUEUES; i++)
+		fill(&self->l[i]);
+	ASSERT_EQ(0, vd_suspend(d));
+	for (i = 0; i < QUEUES; i++)
+		over(&self->l[i]);
+	/* Suspended: no queue has the old engine, and the next one resumes. */
+	ASSERT_LE(0, exchange());
+	ASSERT_EQ(0, vd_resume(d));
+	for (i = 0; i < QUEUES; i++) {
+		fill(&self->l[i]);
+		EXPECT_EQ(0, finish(&self->l[i]));
+		EXPECT_EQ(0, compare(&self->l[i]));
+	}
+}
+
+/* The owner is closed while nobody serves it: the device is free at once. */
+TEST_F(upgrade, closed_without_an_engine)
+{
+	struct vd *d = &self->r.d;
+	struct vd other = { 0 };
+	struct vd_opts o = { .iova = IOVA, .num = NUM };
+	int i;
+
+	for (i = 0; i < QUEUES; i++)
+		fill(&self->l[i]);
+	ASSERT_EQ(0, detach(5000));
+	vd_close(d);
+	ASSERT_EQ(0, replace(ENGINE));
+	ASSERT_EQ(0, vd_start(&other, self->r.name, &o));
+	EXPECT_EQ(0, vd_rw(other.q[0], VD_T_OUT, 0, vd_alloc(&other, 512, 512), 512));
+	vd_close(&other);
+}
+
+struct opener {
+	const char *name;
+	int ret;
+};
+
+static void *start_and_write(void *arg)
+{
+	struct opener *o = arg;
+	struct vd d = { 0 };
+	struct vd_opts opts = { .iova = IOVA, .num = NUM };
+
+	o->ret = vd_start(&d, o->name, &opts);
+	if (!o->ret)
+		o->ret = vd_rw(d.q[0], VD_T_OUT, 0, vd_alloc(&d, 512, 512), 512);
+	vd_close(&d);
+	return NULL;
+}
+
+/* Who comes while there is no engine waits for the next one. */
+TEST(open_waits_for_the_engine)
+{
+	struct opener o = { 0 };
+	struct vd_rig r = { 0 };
+	pthread_t thread;
+	long begin;
+
+	ASSERT_EQ(0, vd_rig_make(&r, VD_TMPFS, DISK, NULL, NULL));
+	ASSERT_EQ(0, detach(5000));
+	o.name = r.name;
+	begin = vd_now_ms();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, start_and_write, &o));
+	ASSERT_EQ(0, replace(ENGINE));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, o.ret);
+	EXPECT_GT(8000, vd_now_ms() - begin);
+	EXPECT_EQ(0, vd_rig_free(&r));
+}
+
+TEST(attributes)
+{
+	char text[64];
+
+	ASSERT_LT(0, vd_read_file(ROOT "engine", text, sizeof(text)));
+	EXPECT_EQ(0, strncmp(text, "vhost_blk ", 10));
+	ASSERT_LT(0, vd_read_file(ROOT "engine_abi", text, sizeof(text)));
+	EXPECT_LT(0, atoi(text));
+	EXPECT_EQ(-EINVAL, vd_write_file(ROOT "detach", "soon"));
+	EXPECT_EQ(-EINVAL, vd_write_file(ROOT "detach", "4294967295"));
+	/* There it is again, without having left. */
+	ASSERT_EQ(0, detach(0));
+	ASSERT_EQ(0, replace(ENGINE));
+	ASSERT_EQ(0, detach(1000));
+	ASSERT_EQ(0, vd_run("rmmod vhost_blk"));
+	ASSERT_LT(0, vd_read_file(ROOT "engine", text, sizeof(text)));
+	EXPECT_EQ('\n', text[0]);
+	ASSERT_EQ(0, detach(1000));
+	ASSERT_EQ(0, vd_run("insmod " ENGINE));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The inflight region, as who holds the descriptor sees it. */
+#ifndef VBLK_INFLIGHT_H
+#define VBLK_INFLIGHT_H
+
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "vblk_dev.h"
+
+/* What was got or is to be set, and where it is mapped. */
+struct vd_inflight {
+	struct vhost_inflight_fd arg;
+	bool packed;
+	void *map;
+};
+
+static inline int vd_inflight_get(struct vd *d, struct vhost_inflight_fd *arg)
+{
+	memset(arg, 0, sizeof(*arg));
+	arg->size = sizeof(*arg);
+	return vd_ioctl(d, VHOST_INFLIGHT_GET_FD, arg);
+}
+
+static inline int vd_inflight_set(struct vd *d, const struct vhost_inflight_fd *arg)
+{
+	struct vhost_inflight_fd copy = *arg;
+
+	copy.size = sizeof(copy);
+	copy.flags = 0;
+	return vd_ioctl(d, VHOST_INFLIGHT_SET_FD, &copy);
+}
+
+/* To keep: descriptor and mapping stay until the process ends. */
+static inline int vd_inflight_take(struct vd *d, struct vd_inflight *r, bool packed)
+{
+	int ret = vd_inflight_get(d, &r->arg);
+
+	if (ret)
+		return ret;
+	r->packed = packed;
+	r->map = mmap(NULL, r->arg.mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, r->arg.fd, r->arg.mmap_offset);
+	return r->map == MAP_FAILED ? -1 : 0;
+}
+
+static inline size_t vd_inflight_stride(const struct vd_inflight *r)
+{
+	return r->packed ? VHOST_INFLIGHT_STRIDE_PACKED(r->arg.queue_size) :
+			   VHOST_INFLIGHT_STRIDE_SPLIT(r->arg.queue_size);
+}
+
+static inline struct vhost_inflight_region_split *vd_inflight_split(const struct vd_inflight *r, unsigned int queue)
+{
+	return r->map + queue * vd_inflight_stride(r);
+}
+
+static inline struct vhost_inflight_region_packed *vd_inflight_packed(const struct vd_inflight *r, unsigned int queue)
+{
+	return r->map + queue * vd_inflight_stride(r);
+}
+
+/* Buffers of a queue that are in flight, by head or id. */
+static inline unsigned int vd_inflight_heads(const struct vd_inflight *r, unsigned int queue, __u16 *heads)
+{
+	struct vhost_inflight_region_packed *p = vd_inflight_packed(r, queue);
+	struct vhost_inflight_region_split *s = vd_inflight_split(r, queue);
+	unsigned int i, n = 0;
+
+	for (i = 0; i < r->arg.queue_size; i++) {
+		if (!(r->packed ? p->desc[i].inflight : s->desc[i].inflight))
+			continue;
+		if (heads)
+			heads[n] = r->packed ? p->desc[p->desc[i].last % r->arg.queue_size].id : i;
+		n++;
+	}
+	return n;
+}
+
+/* Until there are @n. */
+static inline int vd_inflight_wait(const struct vd_inflight *r, unsigned int queue, unsigned int n)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+
+	while (vd_inflight_heads(r, queue, NULL) != n)
+		if (vd_now_ms() > end)
+			return -1;
+	return 0;
+}
+
+static inline ino_t vd_ino(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? 0 : st.st_ino;
+}
+
+/* Which file the device has at the moment; 0 for none. */
+static inline ino_t vd_inflight_ino(struct vd *d)
+{
+	struct vhost_inflight_fd arg;
+	ino_t ino;
+
+	if (vd_inflight_get(d, &arg))
+		return 0;
+	ino = vd_ino(arg.fd);
+	close(arg.fd);
+	return ino;
+}
+
+#endif /* VBLK_INFLIGHT_H */
