@@ -48,6 +48,7 @@ class Lines:
         except queue.Empty:
             raise GuestError(f"{what}: nothing more came in time") from None
         if line is None:
+            self.lines.put(None)    # for whoever asks next
             raise GuestError(f"{what}: QEMU is gone")
         return line
 
