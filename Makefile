@@ -16,7 +16,8 @@ kbuild = $(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR),$(error no kernel headers: 
 
 .DEFAULT_GOAL := modules
 .PHONY: help setup demo check check-quick check-debug modules modules_install tools install \
-	dkms-install dkms-remove sparse checkpatch kunit native selftests clean
+	dkms-install dkms-remove sparse checkpatch kunit native vring fuzz fuzz-mutations coverage \
+	selftests clean
 
 help: ## this list
 	@echo 'To try it and to test it (these two install what they need, on Debian 12 as root):'
@@ -79,6 +80,24 @@ kunit: ### KUnit suites under User Mode Linux
 
 native: ### the same suites in userspace with sanitizers
 	+@$(MAKE) -C tools/native check
+
+explore: ### every interleaving of driver and ring engine, more buffers than in 'check': minutes
+	+@$(MAKE) -s -C tools/native explore-deep
+
+vring: ### the ring engine against the kernel's virtio_ring.c, 100 million buffers
+	+@$(MAKE) -C tools/native/linux-driver long
+
+FUZZ_SECONDS ?= 600
+fuzz: ### the fuzz targets for FUZZ_SECONDS (600) in all, on top of the inputs of earlier runs
+	@tools/fuzz/run --seconds $(FUZZ_SECONDS)
+
+fuzz-mutations: ### defects that the fuzz targets' short run has to notice: 2 minutes
+	+@$(MAKE) -s -C tools/fuzz
+	@tools/native/mutate --timeout 300 tools/fuzz/mutations 'make -s -C tools/fuzz' \
+		'tools/fuzz/run $$MUTATION_ARGS'
+
+coverage: ### lines and branches of the ring engine that the userspace tests reach
+	@tools/checks/coverage
 
 selftests: tools ### build the selftests (tools/checks/selftests runs them)
 	+$(MAKE) -C tools/testing/selftests/vhost_blk KSRC=$$(tools/vm/kernel source)
