@@ -220,6 +220,7 @@ void vinf_dev_config_changed(struct vinf_dev *dev)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->config_lock, flags);
+	dev->config_called = true;
 	if (dev->config_call)
 		eventfd_signal(dev->config_call);
 	spin_unlock_irqrestore(&dev->config_lock, flags);

@@ -282,6 +282,12 @@ static long vinf_bind(struct vinf_queue *q, struct eventfd_ctx **slot, int fd)
 		return -EINTR;
 	}
 	swap(ctx, *slot);
+	/*
+	 * Nobody may read the old one any more: QEMU closes it when it stops, and binds the next
+	 * one after DRIVER_OK, when the first requests may be answered.
+	 */
+	if (slot == &q->call && q->call && q->called)
+		vinf_vq_call(&q->vq);
 	mutex_unlock(&q->lock);
 	if (ctx)
 		eventfd_ctx_put(ctx);

@@ -32,7 +32,7 @@
 /**
  * vinf_config_call - who is told of changes of config space and status
  * @dev: device
- * @ctx: eventfd, or NULL for nobody
+ * @ctx: eventfd, or NULL for nobody; signalled at once when the owner was told of a change before
  *
  * Context: process.
  */
@@ -40,9 +40,21 @@ void vinf_config_call(struct vinf_dev *dev, struct eventfd_ctx *ctx)
 {
 	spin_lock_irq(&dev->config_lock);
 	swap(ctx, dev->config_call);
+	/* What was told through the old one may have found no reader, as with vinf_queue.called. */
+	if (dev->config_call && dev->config_called)
+		eventfd_signal(dev->config_call);
 	spin_unlock_irq(&dev->config_lock);
 	if (ctx)
 		eventfd_ctx_put(ctx);
+}
+
+/* Nobody is told any more, and the next owner need not know. */
+static void vinf_config_forget(struct vinf_dev *dev)
+{
+	vinf_config_call(dev, NULL);
+	spin_lock_irq(&dev->config_lock);
+	dev->config_called = false;
+	spin_unlock_irq(&dev->config_lock);
 }
 
 static void vinf_set_owner(struct vinf_dev *dev, struct mm_struct *mm, struct pid *pid)
@@ -88,7 +100,7 @@ int vinf_claim(struct vinf_dev *dev, struct vinf_file *vf)
 	if (dev->claim != vf) {
 		vinf_forget(dev);
 		dev->region_ours = false;
-		vinf_config_call(dev, NULL);
+		vinf_config_forget(dev);
 		dev->backend_acked = 0;
 		WRITE_ONCE(dev->claim, vf);
 	}
@@ -239,7 +251,7 @@ static bool vinf_reap(struct vinf_dev *dev)
 		queue_work(vinf_wq, &q->orphan_work);
 	}
 	vinf_set_owner(dev, NULL, NULL);
-	vinf_config_call(dev, NULL);
+	vinf_config_forget(dev);
 	vinf_forget(dev);
 	dev->region_ours = false;
 	dev->backend_acked = 0;
@@ -304,7 +316,7 @@ void vinf_release(struct vinf_dev *dev, struct vinf_file *vf)
 		WRITE_ONCE(dev->claim, NULL);
 	} else if (dev->claim == vf) {
 		vinf_forget(dev);
-		vinf_config_call(dev, NULL);
+		vinf_config_forget(dev);
 		WRITE_ONCE(dev->claim, NULL);
 	}
 	mutex_unlock(&dev->lock);

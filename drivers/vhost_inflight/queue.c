@@ -72,6 +72,7 @@ void vinf_queue_forget(struct vinf_queue *q)
 	/* Split rings leave the wrap counters alone. */
 	q->vq.pos = (struct vinf_pos){ .avail_wrap = 1, .used_wrap = 1 };
 	WRITE_ONCE(q->error, 0);
+	q->called = false;
 	q->vq.told = 0;
 	q->vq.handed = 0;
 	q->vq.broken = 0;
@@ -282,7 +283,7 @@ void vinf_req_finish(struct vinf_vq *vq, struct vinf_req *req)
  * vinf_vq_call - notify the driver
  * @vq: queue
  *
- * Context: inside &vinf_engine_ops.process.
+ * Context: inside &vinf_engine_ops.process, or process with vinf_queue.lock held.
  */
 void vinf_vq_call(struct vinf_vq *vq)
 {
@@ -291,6 +292,7 @@ void vinf_vq_call(struct vinf_vq *vq)
 	lockdep_assert_held(&q->lock);
 	vq->stat[VINF_STAT_CALLS]++;
 	trace_vinf_call(q);
+	q->called = true;
 	if (q->call)
 		eventfd_signal(q->call);
 }

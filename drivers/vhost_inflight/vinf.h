@@ -353,6 +353,7 @@ struct vinf_queue {
 	u64 addr[VINF_NR_AREAS];	/* D: IOVA */
 	struct file *kick;		/* D */
 	struct eventfd_ctx *call;	/* Q */
+	bool called;			/* Q: through @call or one before it, since a reset */
 	struct eventfd_ctx *err;	/* Q */
 
 	/* running */
@@ -464,6 +465,7 @@ struct vinf_dev {
 	struct vinf_region *region;	/* D */
 	bool region_ours;		/* D: it is the present owner's */
 	struct eventfd_ctx *config_call;	/* config_lock */
+	bool config_called;		/* config_lock: as vinf_queue.called, for this owner */
 
 	atomic_t needs_reset;		/* A: a queue broke */
 	bool dying; /* A: the owner's memory is gone, reap_work has not run yet */

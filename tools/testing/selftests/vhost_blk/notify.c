@@ -188,6 +188,7 @@ TEST_F(notify, call_fd_exchanged)
 		int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
 		ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, fd));
+		EXPECT_EQ(!!i, vd_drain_fd(fd));
 		self->q->ops->call_on(self->q);
 		ASSERT_EQ(0, submit(self, 1));
 		vd_kick(self->q);
@@ -198,6 +199,37 @@ TEST_F(notify, call_fd_exchanged)
 		old = fd;
 	}
 	self->q->call = old;
+}
+
+/*
+ * QEMU's stop closes the call eventfd, and its cont binds the next one after DRIVER_OK: what was
+ * made available before is answered in between, and a guest that waits for it must not wait forever.
+ */
+TEST_F(notify, call_fd_bound_after_the_answer)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), idle = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct vd *d = &self->r.d;
+
+	self->q->ops->call_on(self->q);
+	ASSERT_EQ(0, submit(self, 4));
+	/* nothing was said yet */
+	ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, idle));
+	EXPECT_EQ(0, vd_drain_fd(idle));
+	ASSERT_EQ(0, vd_driver_ok(d));
+	EXPECT_EQ(1, vd_poll_fd(idle, VD_WAIT_MS));
+	ASSERT_EQ(0, vd_spin(self->q, 4, VD_WAIT_MS));
+	ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, fd));
+	EXPECT_EQ(1, vd_drain_fd(fd));
+	/* the same with none bound */
+	ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, -1));
+	ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, idle));
+	EXPECT_EQ(1, vd_drain_fd(idle));
+	/* a reset ends it */
+	ASSERT_EQ(0, vd_set_status(d, 0));
+	ASSERT_EQ(0, vd_vring_file(d, VHOST_SET_VRING_CALL, 0, fd));
+	EXPECT_EQ(0, vd_drain_fd(fd));
+	close(fd);
+	close(idle);
 }
 
 TEST_F(notify, no_call_fd)

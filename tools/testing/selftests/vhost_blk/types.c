@@ -354,6 +354,7 @@ static void resize(struct __test_metadata *_metadata, struct vd_rig *r, enum vd_
 {
 	struct vd *d = &r->d;
 	__u64 capacity, buf;
+	int none = -1;
 	__u8 *p;
 
 	ASSERT_EQ(0, vd_rig_make(r, kind, DISK, NULL, &(struct vd_opts){ .iova = IOVA }));
@@ -385,6 +386,13 @@ static void resize(struct __test_metadata *_metadata, struct vd_rig *r, enum vd_
 	EXPECT_EQ(VD_IOERR, vd_rw(d->q[0], VD_T_IN, DISK / 2 / 512 - 4, buf, 4096));
 	EXPECT_EQ(VD_OK, vd_rw(d->q[0], VD_T_IN, DISK / 2 / 512 - 8, buf, 4096));
 	EXPECT_EQ(0xf, vd_status(d));
+
+	/* told while nobody listened, as between QEMU's stop and cont: told again */
+	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SET_CONFIG_CALL, &none));
+	ASSERT_EQ(0, vd_backing_resize(&r->b, DISK));
+	ASSERT_EQ(0, vd_attr_set(r->name, "resize", "1"));
+	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SET_CONFIG_CALL, &d->config_fd));
+	EXPECT_EQ(1, vd_drain_fd(d->config_fd));
 }
 
 TEST_F(special, resize_block)
