@@ -934,25 +934,20 @@ TEST_F(held, what_is_in_flight)
 	}
 }
 
-/* What the owner before left at the disk must be back. */
-TEST_F(held, ebusy_with_orphans)
+/* A VMM that dies with OUT requests recorded in @r. False: no request was ever in flight. */
+static bool die_in_flight(struct vd_rig *rig, struct vd_inflight *r, bool packed)
 {
-	struct vhost_inflight_info info;
-	struct vd *d = &self->r.d;
-	struct vd_inflight r;
 	long end = vd_now_ms() + VD_WAIT_MS;
-	int status;
 	unsigned int i;
+	int status;
 	pid_t pid;
 
-	ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
-	ASSERT_EQ(0, vd_open(d, self->r.name, &opts));
 	pid = fork();
 	if (!pid) {
 		struct vd v;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (vd_start(&v, self->r.name, &opts))
+		if (vd_start(&v, rig->name, &opts))
 			_exit(1);
 		for (i = 0; i < OUT; i++)
 			submit(v.q[0], i);
@@ -960,17 +955,46 @@ TEST_F(held, ebusy_with_orphans)
 		for (;;)
 			pause();
 	}
-	/* until it has started, and all is at the disk */
-	while (vd_inflight_take(d, &r, variant->packed) && vd_now_ms() < end)
+	/* until it has started, and all is taken */
+	while (vd_inflight_take(&rig->d, r, packed) && vd_now_ms() < end)
 		poll(NULL, 0, 1);
-	ASSERT_EQ(0, vd_inflight_wait(&r, 0, OUT));
+	if (vd_inflight_wait(r, 0, OUT))
+		return false;
 	kill(pid, SIGKILL);
-	ASSERT_EQ(0, vd_child_end(pid, &status, VD_WAIT_MS));
-	ASSERT_TRUE(WIFSIGNALED(status));
-	do {
-		status = vd_negotiate(d);
-	} while (status == -EBUSY && vd_now_ms() < end);
-	ASSERT_EQ(0, status);
+	return !vd_child_end(pid, &status, VD_WAIT_MS) && WIFSIGNALED(status);
+}
+
+/*
+ * What the owner before left at the disk must be back. Recorded is not yet at the disk: what the
+ * kill finds on the way is taken back, and where that was all, it is done once more.
+ */
+TEST_F(held, ebusy_with_orphans)
+{
+	struct vhost_inflight_info info;
+	struct vd *d = &self->r.d;
+	struct vd_inflight r;
+	unsigned int tries;
+	long end;
+	int ret;
+
+	for (tries = 1;; tries++) {
+		ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
+		ASSERT_EQ(0, vd_open(d, self->r.name, &opts));
+		ASSERT_TRUE(die_in_flight(&self->r, &r, variant->packed));
+		end = vd_now_ms() + VD_WAIT_MS;
+		do {
+			ret = vd_negotiate(d);
+		} while (ret == -EBUSY && vd_now_ms() < end);
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, vd_info(d, &info));
+		if (info.orphans)
+			break;
+		ASSERT_GT(20, tries) TH_LOG("no request was ever at the disk");
+		EXPECT_EQ(0, vd_inflight_set(d, &r.arg));
+		vd_close(d);
+		ASSERT_EQ(0, vd_rig_free(&self->r));
+		ASSERT_EQ(0, device(&self->r, VD_DM_WAIT, variant->packed));
+	}
 	EXPECT_EQ(-EBUSY, vd_inflight_set(d, &r.arg));
 	EXPECT_EQ(vd_ino(r.arg.fd), vd_inflight_ino(d));
 	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
