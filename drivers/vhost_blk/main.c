@@ -27,6 +27,7 @@ static const struct vinf_engine_ops vblk_engine = {
 	.start = vblk_queue_start,
 	.stop = vblk_queue_stop,
 	.process = vblk_queue_process,
+	.holds = vblk_queue_holds,
 };
 
 static int __init vblk_init(void)
@@ -45,4 +46,6 @@ module_exit(vblk_exit);
 MODULE_DESCRIPTION("In-kernel virtio-blk device for vhost_inflight");
 MODULE_AUTHOR("The vhost-inflight developers");
 MODULE_VERSION(VBLK_VERSION);
+/* For whoever wants to know before it is inserted. */
+MODULE_INFO(vinf_abi, __stringify(VINF_ABI_VERSION));
 MODULE_LICENSE("GPL");

@@ -410,7 +410,8 @@ static int vblk_issue(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req 
 }
 
 /* One buffer on its way; -errno when it shows that the driver broke the rules. */
-static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct virtq_chain *chain)
+static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct virtq_chain *chain,
+		      u64 counter)
 {
 	struct vinf_req *req = vinf_vq_req(vq, chain->id);
 	struct vblk_cmd cmd = { .ranges = q->ranges };
@@ -432,6 +433,8 @@ static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct vir
 	req->failed_len = cmd.failed_len;
 	req->nr_ranges = cmd.nr_ranges;
 	req->sector = cmd.sector;
+	req->counter = counter;
+	req->taken = jiffies;
 	req->status_addr = cmd.status_addr;
 	WRITE_ONCE(vq->depth, vq->depth + 1);
 	if (vq->depth > vq->depth_max)
@@ -492,7 +495,7 @@ static int vblk_again(struct vblk_queue *q, struct vinf_vq *vq, const struct inf
 	if (ret < 0 || vq->broken)
 		return ret < 0 ? ret : 0;
 	if (!q->again->kept || !(req->flags & VINF_REQ_ANSWERED))
-		return vblk_begin(q, vq, &chain);
+		return vblk_begin(q, vq, &chain, buf->counter);
 	req->busy = 1;
 	WRITE_ONCE(vq->depth, vq->depth + 1);
 	vblk_answered(q, vq, req);
@@ -536,7 +539,7 @@ static bool vblk_take(struct vblk_queue *q, struct vinf_vq *vq)
 			continue;
 		}
 		if (ret > 0)
-			ret = vblk_begin(q, vq, &chain);
+			ret = vblk_begin(q, vq, &chain, q->track.counter - 1);
 		if (ret < 0) {
 			vblk_broken(vq, ret);
 			return false;
@@ -580,4 +583,18 @@ bool vblk_queue_process(struct vinf_vq *vq)
 	}
 	vblk_save_pos(q, vq);
 	return more;
+}
+
+/**
+ * vblk_queue_holds - &vinf_engine_ops.holds
+ * @vq: queue
+ * @id: buffer id
+ *
+ * Return: true from fetching the buffer to publishing it.
+ */
+bool vblk_queue_holds(const struct vinf_vq *vq, u16 id)
+{
+	const struct vblk_queue *q = vq->priv;
+
+	return virtq_in_flight(&q->ring, id);
 }

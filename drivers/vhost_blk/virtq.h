@@ -348,6 +348,18 @@ bool virtq_enable_kick(struct virtq *vq);
 void virtq_disable_kick(struct virtq *vq);
 
 /**
+ * virtq_in_flight() - was a buffer fetched and not yet given back?
+ * @vq: ring
+ * @id: below the ring size
+ *
+ * Return: true if so; buffers that are held back for VIRTIO_F_IN_ORDER count.
+ */
+static inline bool virtq_in_flight(const struct virtq *vq, u16 id)
+{
+	return vq->inflight[id];
+}
+
+/**
  * virtq_empty() - is there nothing to fetch?
  * @vq: ring
  *

@@ -404,10 +404,26 @@ static ssize_t vinf_subsys_detach_store(struct config_item *item, const char *pa
 }
 CONFIGFS_ATTR_WO(vinf_subsys_, detach);
 
+static ssize_t vinf_subsys_attach_store(struct config_item *item, const char *page, size_t len)
+{
+	bool on;
+	int ret;
+
+	ret = kstrtobool(page, &on);
+	if (ret)
+		return ret;
+	if (!on)
+		return -EINVAL;
+	ret = vinf_engine_attach();
+	return ret ?: len;
+}
+CONFIGFS_ATTR_WO(vinf_subsys_, attach);
+
 static struct configfs_attribute *vinf_subsys_attrs[] = {
 	&vinf_subsys_attr_engine,
 	&vinf_subsys_attr_engine_abi,
 	&vinf_subsys_attr_detach,
+	&vinf_subsys_attr_attach,
 	NULL,
 };
 

@@ -31,24 +31,18 @@ static DECLARE_WAIT_QUEUE_HEAD(vinf_engine_waitq);
  * Take the engine from a queue.  Between two turns: one may be in a page fault that userspace is in
  * no hurry to answer.
  *
- * Return: 0 or -ETIMEDOUT, and the queue runs on.
+ * Return: 0; -ETIMEDOUT or -EINTR, and the queue runs on.
  */
 static int vinf_queue_park(struct vinf_queue *q, unsigned long deadline)
 {
-	struct vinf_dev *dev = q->dev;
-	long left;
+	int ret;
 
 	WRITE_ONCE(q->held, true);
-	while (!mutex_trylock(&q->lock)) {
-		left = deadline - jiffies;
-		if (left <= 0) {
-			WRITE_ONCE(q->held, false);
-			vinf_queue_wake(q);
-			return -ETIMEDOUT;
-		}
-		wait_event_timeout(dev->idle_wait, !test_bit(VINF_Q_BUSY, &q->flags), left);
-		/* An ioctl may have the lock, for no time worth speaking of. */
-		cond_resched();
+	ret = vinf_queue_lock_until(q, deadline);
+	if (ret) {
+		WRITE_ONCE(q->held, false);
+		vinf_queue_wake(q);
+		return ret;
 	}
 	if (q->engine) {
 		q->engine->stop(&q->vq);
@@ -217,6 +211,38 @@ static int vinf_engine_take_over(const struct vinf_engine_ops *ops)
 	}
 	mutex_unlock(&vinf_devs_lock);
 	trace_vinf_attach(ret);
+	return ret;
+}
+
+/**
+ * vinf_engine_attach - give back what was detached from the engine that is there
+ *
+ * For when its module can't be removed after all, because something else in the kernel holds it.
+ *
+ * Context: process, may sleep.
+ *
+ * Return: 0, also when nothing was detached; -ENODEV when no engine is there, or it is leaving; the
+ * errnos of &vinf_engine_ops.start, and queues stay parked; -EINTR.
+ */
+int vinf_engine_attach(void)
+{
+	const struct vinf_engine_ops *ops;
+	int ret;
+
+	if (mutex_lock_killable(&vinf_switch_lock))
+		return -EINTR;
+	mutex_lock(&vinf_engine_lock);
+	ops = vinf_engine;
+	/* Held until it has them: its module may be on its way out. */
+	if (ops && !try_module_get(ops->owner))
+		ops = NULL;
+	mutex_unlock(&vinf_engine_lock);
+	if (!ops)
+		ret = -ENODEV;
+	else
+		ret = READ_ONCE(vinf_detached) ? vinf_engine_take_over(ops) : 0;
+	vinf_engine_put(ops);
+	mutex_unlock(&vinf_switch_lock);
 	return ret;
 }
 

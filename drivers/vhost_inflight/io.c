@@ -119,9 +119,12 @@ void vinf_io_submit(struct vinf_io *io, bool may_block)
 	bool data = vinf_io_has_data(io);
 	bool file = !io->q->dev->backing.bdev;
 
-	if (!may_block && vinf_io_may_block(io))
+	if (!may_block && vinf_io_may_block(io)) {
 		vinf_io_block(io);
-	else if (data)
+		return;
+	}
+	WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_SUBMITTED);
+	if (data)
 		file ? vinf_file_submit(io) : vinf_bdev_submit(io);
 	else if (file)
 		vinf_file_control(io);
@@ -146,6 +149,7 @@ void vinf_io_end(struct vinf_io *io, int err)
 	if (err == -ECANCELED && !io->cancelled && !READ_ONCE(io->q->dead))
 		err = -EIO;
 	io->req.error = err;
+	WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_DONE);
 	if (io->bounce)
 		vinf_bounce_put(io);
 	vinf_queue_done(io->q, io);
@@ -184,6 +188,7 @@ void vinf_io_refused(struct vinf_io *io, bool progress)
 	unsigned long flags;
 	bool dead;
 
+	WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_REFUSED);
 	spin_lock_irqsave(&q->retry_lock, flags);
 	/* Under the lock: vinf_io_cancel() comes after @dead and takes what is on the list. */
 	dead = READ_ONCE(q->dead);
@@ -298,11 +303,6 @@ void vinf_io_cancel(struct vinf_queue *q)
 
 /* ---- start and release ---- */
 
-static bool vinf_io_changes(const struct vinf_io *io)
-{
-	return io->req.op != VINF_OP_READ && io->req.op != VINF_OP_FLUSH;
-}
-
 /**
  * vinf_io_start - take a request that needs the disk
  * @io: request, filled in by the engine
@@ -341,6 +341,7 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 	io->must_block = false;
 	io->deferred = false;
 	io->plain = false;
+	io->state = VHOST_INFLIGHT_REQUEST_QUEUED;
 	if (data) {
 		ret = vinf_pin(io, segs, nr, &err);
 		if (ret)

@@ -55,6 +55,7 @@ union vinf_arg {
 	struct vhost_inflight_info info;
 	struct vhost_inflight_queue_info queue_info;
 	struct vhost_inflight_fd inflight;
+	struct vhost_inflight_requests requests;
 };
 
 /**
@@ -501,6 +502,17 @@ static long vinf_get_inflight(struct vinf_cmd *c)
 	return 0;
 }
 
+static long vinf_ioctl_get_requests(struct vinf_cmd *c)
+{
+	const u32 size = sizeof(c->arg.requests);
+	long ret;
+
+	ret = vinf_argument(&c->arg.requests, size, c->user);
+	if (!ret)
+		ret = vinf_get_requests(c->dev, &c->arg.requests);
+	return ret ?: vinf_answer(c->user, &c->arg.requests, size, size);
+}
+
 static long vinf_set_inflight(struct vinf_cmd *c)
 {
 	return vinf_region_set(c->dev, &c->arg.inflight);
@@ -542,6 +554,8 @@ static const struct vinf_ioctl vinf_ioctls[] = {
 	{ VHOST_INFLIGHT_GET_INFO, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_info },
 	{ VHOST_INFLIGHT_GET_QUEUE, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_queue },
 	{ VHOST_INFLIGHT_GET_FD, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_inflight },
+	{ VHOST_INFLIGHT_GET_REQUESTS, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0,
+	  vinf_ioctl_get_requests },
 	{ VHOST_INFLIGHT_SET_FD, OWNER, EXTENSIBLE, IN_NEGOTIATED, -EBUSY, vinf_set_inflight },
 };
 

@@ -227,6 +227,34 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	return more;
 }
 
+/**
+ * vinf_queue_lock_until - take a queue's lock, but not whatever it takes
+ * @q: queue
+ * @deadline: in jiffies
+ *
+ * A turn can be in a page fault that userspace is in no hurry to answer.
+ *
+ * Context: process, may sleep.
+ *
+ * Return: 0 with the lock held; -ETIMEDOUT; -EINTR.
+ */
+int vinf_queue_lock_until(struct vinf_queue *q, unsigned long deadline)
+{
+	while (!mutex_trylock(&q->lock)) {
+		if (time_after_eq(jiffies, deadline))
+			return -ETIMEDOUT;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		/* Turns tell of their end only if the queue is to rest, and ioctls never. */
+		if (test_bit(VINF_Q_BUSY, &q->flags))
+			wait_event_killable_timeout(q->dev->idle_wait,
+						    !test_bit(VINF_Q_BUSY, &q->flags), 1);
+		else
+			schedule_timeout_killable(1);
+	}
+	return 0;
+}
+
 /* Where the queue stands, for people; takes no lock. */
 enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q)
 {

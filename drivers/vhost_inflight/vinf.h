@@ -158,6 +158,7 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @must_block: the disk does not know how not to block
  * @deferred: counted as such
  * @plain: second try of a regular file, through the page cache
+ * @state: enum vhost_inflight_request_state, for who looks on
  * @step: what @work does
  * @work: for what may block or copies
  * @link: in &vinf_queue.retry or &vinf_bounce.waiting
@@ -182,6 +183,7 @@ struct vinf_io {
 	int status;			/* A */
 	unsigned int tries;
 	bool started, misaligned, must_block, deferred, plain, cancelled;
+	u8 state;			/* A */
 	void (*step)(struct vinf_io *io);
 	struct work_struct work;
 	struct list_head link;
@@ -203,6 +205,13 @@ static_assert(offsetof(struct vinf_io, req) == 0);
 static inline bool vinf_io_has_data(const struct vinf_io *io)
 {
 	return io->req.op == VINF_OP_READ || io->req.op == VINF_OP_WRITE;
+}
+
+/* Does it change what is on the disk? */
+static inline bool vinf_io_changes(const struct vinf_io *io)
+{
+	return io->req.op != VINF_OP_NONE && io->req.op != VINF_OP_READ &&
+	       io->req.op != VINF_OP_FLUSH;
 }
 
 static inline struct vinf_io *vinf_io(struct vinf_req *req)
@@ -500,7 +509,12 @@ void vinf_queue_forget(struct vinf_queue *q);
 int vinf_queue_start(struct vinf_queue *q);
 void vinf_queue_stop(struct vinf_queue *q);
 bool vinf_queue_turn(struct vinf_queue *q);
+int vinf_queue_lock_until(struct vinf_queue *q, unsigned long deadline);
 enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q);
+
+/* ---- request.c: what is in flight, for who looks on ---- */
+
+int vinf_get_requests(struct vinf_dev *dev, struct vhost_inflight_requests *arg);
 
 /* ---- state.c: start, drain, status; D held ---- */
 
@@ -540,6 +554,7 @@ void vinf_configfs_exit(void);
 			    BIT_ULL(VIRTIO_F_PARTIAL_ORDER))
 
 int vinf_engine_detach(unsigned int ms);
+int vinf_engine_attach(void);
 int vinf_engine_wait(void);
 void vinf_engine_name(char *buf, size_t size);
 const struct vinf_engine_ops *vinf_engine_get(void);

@@ -17,7 +17,7 @@
 struct module;
 
 /* Changes whenever anything below does. */
-#define VINF_ABI_VERSION	2
+#define VINF_ABI_VERSION	3
 
 #define VINF_MAX_QUEUES		64
 #define VINF_MAX_QUEUE_SIZE	1024
@@ -80,6 +80,8 @@ struct vinf_range {
  * @failed_len: length of the used entry when it ends otherwise; the engine's
  * @nr_ranges: ranges given to vinf_req_submit() (DISCARD, WRITE_ZEROES, SECURE_ERASE)
  * @sector: in units of 512 bytes
+ * @counter: of the inflight region: its place in the order in which buffers were taken
+ * @taken: when that was, in jiffies
  * @status_addr: where the status byte goes (IOVA)
  *
  * The pool of a queue is an array with one request per buffer id, so a request is found without a
@@ -101,6 +103,8 @@ struct vinf_req {
 	u32 failed_len;
 	u32 nr_ranges;
 	u64 sector;
+	u64 counter;
+	u64 taken;
 	u64 status_addr;
 };
 
@@ -234,8 +238,9 @@ static inline struct vinf_req *vinf_vq_req(const struct vinf_vq *vq, u16 id)
  * @process: one bounded turn of a queue: return what came back, fetch and submit what is new.  True
  *           when there is more to do at once; false when the next kick, completion or wake will
  *           say.
+ * @holds: was the request of this id taken and not yet given back?
  *
- * All three run in process context with the queue's lock held; @process in the queue's worker,
+ * All of them run in process context with the queue's lock held; @process in the queue's worker,
  * which is a thread of the owner's process and in its memory; the others in anybody's.
  */
 struct vinf_engine_ops {
@@ -247,6 +252,7 @@ struct vinf_engine_ops {
 	int (*start)(struct vinf_vq *vq);
 	void (*stop)(struct vinf_vq *vq);
 	bool (*process)(struct vinf_vq *vq);
+	bool (*holds)(const struct vinf_vq *vq, u16 id);
 };
 
 int vinf_engine_register(const struct vinf_engine_ops *ops);

@@ -370,6 +370,92 @@ struct vhost_inflight_fd {
 #define VHOST_INFLIGHT_SET_FD	_IOW(VHOST_INFLIGHT_IOCTL, 0xE3, struct vhost_inflight_fd)
 
 /**
+ * enum vhost_inflight_request_state - where a request in flight is
+ * @VHOST_INFLIGHT_REQUEST_QUEUED: not begun: it waits for its turn in a kernel worker or for a
+ *	bounce buffer
+ * @VHOST_INFLIGHT_REQUEST_REFUSED: the disk had no room for it, and it is tried again
+ * @VHOST_INFLIGHT_REQUEST_SUBMITTED: the disk has it
+ * @VHOST_INFLIGHT_REQUEST_DONE: the disk is done with it, and it waits to be given back; with
+ *	VIRTIO_F_IN_ORDER for those before it
+ */
+enum vhost_inflight_request_state {
+	VHOST_INFLIGHT_REQUEST_QUEUED		= 0,
+	VHOST_INFLIGHT_REQUEST_REFUSED		= 1,
+	VHOST_INFLIGHT_REQUEST_SUBMITTED	= 2,
+	VHOST_INFLIGHT_REQUEST_DONE		= 3,
+};
+
+/* struct vhost_inflight_request::flags */
+#define VHOST_INFLIGHT_REQUEST_REWINDABLE	0x1
+#define VHOST_INFLIGHT_REQUEST_ORPHAN		0x2
+
+/**
+ * struct vhost_inflight_request - a request in flight
+ * @counter: of the inflight region: place in the order in which buffers were taken
+ * @sector: where it begins on the disk, in units of 512 bytes; of a request with several ranges
+ *	that of the first; 0 for a type that has none
+ * @length: bytes of the disk it is about, in all its ranges
+ * @age_ms: time since it was taken by this device, in milliseconds
+ * @type: VIRTIO_BLK_T_* as the driver wrote it
+ * @error: 0, or of one that is done the errno it ended with
+ * @id: split: index of the head of its chain; packed: buffer id
+ * @state: enum vhost_inflight_request_state
+ * @flags: VHOST_INFLIGHT_REQUEST_REWINDABLE: it changes nothing on the disk, so it does no harm
+ *	there when it lands late; VHOST_INFLIGHT_REQUEST_ORPHAN: its owner is gone, and nobody gets
+ *	the answer
+ * @reserved: 0
+ */
+struct vhost_inflight_request {
+	__u64 counter;
+	__u64 sector;
+	__u64 length;
+	__u64 age_ms;
+	__u32 type;
+	__s32 error;
+	__u16 id;
+	__u8 state;
+	__u8 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct vhost_inflight_requests - argument of VHOST_INFLIGHT_GET_REQUESTS
+ * @size: sizeof() of the caller's struct; out: bytes filled
+ * @index: which queue
+ * @request_size: sizeof() of the caller's struct vhost_inflight_request; what the kernel does not
+ *	know of it is set to zero
+ * @room: how many @requests has room for
+ * @count: out: how many there are, also when there is no room for all
+ * @requests: address of an array of struct vhost_inflight_request, filled in the order of @id
+ */
+struct vhost_inflight_requests {
+	__u32 size;
+	__u16 index;
+	__u16 request_size;
+	__u32 room;
+	__u32 count;
+	__u64 requests;
+};
+
+/**
+ * VHOST_INFLIGHT_GET_REQUESTS - what one virtqueue has in flight
+ *
+ * Argument: struct vhost_inflight_requests. Any process that has the node open may call it, in any
+ * state. It waits for the end of a turn of the queue, for a second at most, and never for the disk.
+ *
+ * What was found in a region and has not yet been begun again is missing: that is over when the
+ * first turns of the queue are.
+ *
+ *  - EINVAL: @request_size is smaller than the first version of the struct.
+ *  - ETIMEDOUT: a turn of the queue takes longer; it may be in a page fault that userspace has to
+ *    answer. The inflight region says what was taken.
+ *  - EINTR: the caller is being killed.
+ *  - ENOMEM
+ */
+#define VHOST_INFLIGHT_GET_REQUESTS \
+	_IOWR(VHOST_INFLIGHT_IOCTL, 0xE4, struct vhost_inflight_requests)
+
+/**
  * DOC: VIRTIO_F_PARTIAL_ORDER
  *
  * A feature that was proposed for virtio and never made it: a device that uses most buffers in the

@@ -239,6 +239,9 @@ TEST_F_TIMEOUT(death, killed_on_a_frozen_disk, 60)
 /* The worker waits for a page that a userfaultfd never brings: that, too, ends with SIGKILL. */
 TEST_F_TIMEOUT(death, killed_in_a_page_fault, 60)
 {
+	struct vhost_inflight_requests all = {
+		.size = sizeof(all), .request_size = sizeof(struct vhost_inflight_request),
+	};
 	int fds[2], status;
 	struct vd d;
 	pid_t pid;
@@ -277,6 +280,12 @@ TEST_F_TIMEOUT(death, killed_in_a_page_fault, 60)
 	close(fds[1]);
 	EXPECT_EQ(1, read(fds[0], &c, 1)) TH_LOG("no page fault");
 	EXPECT_EQ(1, read(fds[0], &c, 1)) TH_LOG("other queues stand still");
+	/* who looks on is told so in time */
+	d.fd = vd_node_open(self->r.name, O_RDWR);
+	EXPECT_EQ(-ETIMEDOUT, vd_ioctl(&d, VHOST_INFLIGHT_GET_REQUESTS, &all));
+	all.index = 1;
+	EXPECT_EQ(0, vd_ioctl(&d, VHOST_INFLIGHT_GET_REQUESTS, &all));
+	close(d.fd);
 	kill(pid, SIGKILL);
 	ASSERT_EQ(0, vd_child_end(pid, &status, REAP_MS)) TH_LOG("not reaped");
 	EXPECT_TRUE(WIFSIGNALED(status)) TH_LOG("exit %d", WEXITSTATUS(status));

@@ -31,8 +31,10 @@ programs=(
 	"lifecycle 200 -V file -V block"
 	"death 200 -V file -V block"
 	"inflight 120 -F content -T another_layout"
+	"requests 90 -v packed_in_order"
 	"kill 200 -v split -v packed_in_order"
 	"ctl.sh 60 -"
+	"upgrade.sh 90 -"
 	"../../../vhost-blkctl/test-udev.sh 60 -"
 	"unload.sh 240 5"
 )

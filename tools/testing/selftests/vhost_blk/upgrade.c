@@ -322,8 +322,14 @@ TEST(attributes)
 	/* There it is again, without having left. */
 	ASSERT_EQ(0, detach(0));
 	ASSERT_EQ(0, replace(ENGINE));
+	EXPECT_EQ(-EINVAL, vd_write_file(ROOT "attach", "0"));
+	/* It stays after all. */
+	EXPECT_EQ(0, vd_write_file(ROOT "attach", "1"));
+	ASSERT_EQ(0, detach(1000));
+	EXPECT_EQ(0, vd_write_file(ROOT "attach", "1"));
 	ASSERT_EQ(0, detach(1000));
 	ASSERT_EQ(0, vd_run("rmmod vhost_blk"));
+	EXPECT_EQ(-ENODEV, vd_write_file(ROOT "attach", "1"));
 	ASSERT_LT(0, vd_read_file(ROOT "engine", text, sizeof(text)));
 	EXPECT_EQ('\n', text[0]);
 	ASSERT_EQ(0, detach(1000));
