@@ -125,7 +125,7 @@ int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 	}
 	if (cmd->operand_needed && !args->name)
 		return say_usage(cmd, "%s needs a %s", cmd->name, cmd->operand);
-	if (args->name && !cfs_name_ok(args->name))
+	if (args->name && !cmd->operand_is_file && !cfs_name_ok(args->name))
 		return say_usage(cmd,
 				 "\"%s\" is no name for a device: use 1 to %d of A-Z a-z 0-9 _ . -",
 				 args->name, CFS_NAME_MAX);

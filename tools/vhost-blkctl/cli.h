@@ -50,7 +50,7 @@ struct cmd;
 /**
  * struct args - a parsed command line
  * @cmd: the command
- * @name: the operand, NULL when there is none
+ * @name: the operand, NULL when there is none; unless it is a file it can be the name of a device
  * @val: per row of @cmd->opts: NULL when not given, else the argument ("" for a flag)
  * @json: print JSON
  */
@@ -66,6 +66,7 @@ struct args {
  * @name: what is typed; NULL ends the table
  * @operand: name of the operand in help, NULL when it takes none
  * @operand_needed: whether leaving it out is an error
+ * @operand_is_file: whether it is the name of a file, and not of a device
  * @complete_devices: whether the operand is the name of a device that exists
  * @summary: one line for the list of commands
  * @details: paragraphs for the command's own help, may be NULL
@@ -76,6 +77,7 @@ struct cmd {
 	const char *name;
 	const char *operand;
 	bool operand_needed;
+	bool operand_is_file;
 	bool complete_devices;
 	const char *summary;
 	const char *details;
@@ -98,13 +100,16 @@ void cli_complete(const struct cmd *commands, int argc, char **argv);
 /* The commands, each in the file of its name. */
 int cmd_create(const struct args *args);
 int cmd_delete(const struct args *args);
+int cmd_inflight(const struct args *args);
 int cmd_list(const struct args *args);
 int cmd_resize(const struct args *args);
 int cmd_show(const struct args *args);
+int cmd_upgrade(const struct args *args);
 int cmd_watch(const struct args *args);
 
 extern const struct opt create_opts[];
 extern const struct opt resize_opts[];
+extern const struct opt upgrade_opts[];
 extern const struct opt watch_opts[];
 
 #endif

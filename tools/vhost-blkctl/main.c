@@ -18,6 +18,11 @@ static const struct cmd commands[] = {
 		.summary = "take a device away",
 		.details = "A device whose node is open, or that waits for its disk, is kept.",
 	}, {
+		.name = "inflight", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .run = cmd_inflight,
+		.summary = "list the requests that a device has taken and not given back",
+		.details = "Of each queue in the order in which they were taken.",
+	}, {
 		.name = "list", .run = cmd_list,
 		.summary = "list the devices",
 	}, {
@@ -34,6 +39,11 @@ static const struct cmd commands[] = {
 		.complete_devices = true, .opts = watch_opts, .run = cmd_watch,
 		.summary = "print the rates of a device's counters at intervals",
 		.details = "With --json, one object per line.",
+	}, {
+		.name = "upgrade", .operand = "MODULE", .operand_is_file = true,
+		.opts = upgrade_opts, .run = cmd_upgrade,
+		.summary = "exchange the engine while VMs run",
+		.details = "MODULE is a file; default is the installed one. What does not fit is refused.",
 	},
 	{ }
 };

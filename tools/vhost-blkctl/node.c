@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,9 @@
 #include "cli.h"
 #include "node.h"
 #include "say.h"
+
+/* A queue has no more: the largest queue size. */
+#define NODE_MAX_REQUESTS	1024
 
 void node_path(const char *name, char *buf, size_t len)
 {
@@ -54,6 +58,63 @@ void node_free(struct node_stat *st)
 {
 	free(st->queue);
 	st->queue = NULL;
+}
+
+static int read_requests(int fd, unsigned int index, struct node_queue_requests *q)
+{
+	struct vhost_inflight_requests arg = {
+		.size = sizeof(arg),
+		.index = index,
+		.request_size = sizeof(*q->req),
+		.room = NODE_MAX_REQUESTS,
+	};
+
+	q->req = calloc(arg.room, sizeof(*q->req));
+	if (!q->req)
+		return -ENOMEM;
+	arg.requests = (uintptr_t)q->req;
+	if (!ioctl(fd, VHOST_INFLIGHT_GET_REQUESTS, &arg))
+		q->nr = arg.count < arg.room ? arg.count : arg.room;
+	else if (errno == ETIMEDOUT)
+		q->busy = true;
+	else
+		return -errno;
+	return 0;
+}
+
+int node_read_requests(const char *name, struct node_requests *req)
+{
+	struct vhost_inflight_info info = { .size = sizeof(info) };
+	char path[PATH_MAX];
+	int fd, ret;
+
+	*req = (struct node_requests){ 0 };
+	node_path(name, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = ioctl(fd, VHOST_INFLIGHT_GET_INFO, &info) ? -errno : 0;
+	if (!ret) {
+		req->queue = calloc(info.num_queues + 1U, sizeof(*req->queue));
+		if (req->queue)
+			req->nr_queues = info.num_queues;
+		else
+			ret = -ENOMEM;
+	}
+	for (unsigned int i = 0; i < req->nr_queues && !ret; i++)
+		ret = read_requests(fd, i, &req->queue[i]);
+	close(fd);
+	if (ret)
+		node_free_requests(req);
+	return ret;
+}
+
+void node_free_requests(struct node_requests *req)
+{
+	for (unsigned int i = 0; i < req->nr_queues; i++)
+		free(req->queue[i].req);
+	free(req->queue);
+	*req = (struct node_requests){ 0 };
 }
 
 int node_say(const char *name, int err)

@@ -3,6 +3,7 @@
 #ifndef BLKCTL_NODE_H
 #define BLKCTL_NODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <linux/vhost_inflight.h>
 
@@ -22,7 +23,25 @@ void node_path(const char *name, char *buf, size_t len);
 int node_read(const char *name, struct node_stat *st);
 void node_free(struct node_stat *st);
 
-/* Says why node_read() failed; returns BLKCTL_FAILED. */
+/**
+ * struct node_requests - what a device has in flight
+ * @nr_queues: queues
+ * @queue: for each of them @nr requests, or @busy when it could not be asked
+ */
+struct node_requests {
+	unsigned int nr_queues;
+	struct node_queue_requests {
+		unsigned int nr;
+		struct vhost_inflight_request *req;
+		bool busy;
+	} *queue;
+};
+
+/* 0 or -errno. */
+int node_read_requests(const char *name, struct node_requests *req);
+void node_free_requests(struct node_requests *req);
+
+/* Says why one of the above failed; returns BLKCTL_FAILED. */
 int node_say(const char *name, int err);
 
 /* Sum over the queues of the counter at @offset in struct vhost_inflight_queue_info. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/vhost_inflight.h>
+#include <linux/virtio_blk.h>
 
 #include "tables.h"
 
@@ -102,4 +103,31 @@ const char *queue_state_name(__u32 state)
 	};
 
 	return state < sizeof(name) / sizeof(*name) && name[state] ? name[state] : "unknown";
+}
+
+const char *request_state_name(__u32 state)
+{
+	static const char *const name[] = {
+		[VHOST_INFLIGHT_REQUEST_QUEUED]		= "queued",
+		[VHOST_INFLIGHT_REQUEST_REFUSED]	= "refused",
+		[VHOST_INFLIGHT_REQUEST_SUBMITTED]	= "submitted",
+		[VHOST_INFLIGHT_REQUEST_DONE]		= "done",
+	};
+
+	return state < sizeof(name) / sizeof(*name) && name[state] ? name[state] : "unknown";
+}
+
+const char *request_type_name(__u32 type)
+{
+	static const char *const name[] = {
+		[VIRTIO_BLK_T_IN]		= "in",
+		[VIRTIO_BLK_T_OUT]		= "out",
+		[VIRTIO_BLK_T_FLUSH]		= "flush",
+		[VIRTIO_BLK_T_GET_ID]		= "get_id",
+		[VIRTIO_BLK_T_DISCARD]		= "discard",
+		[VIRTIO_BLK_T_WRITE_ZEROES]	= "write_zeroes",
+		[VIRTIO_BLK_T_SECURE_ERASE]	= "secure_erase",
+	};
+
+	return type < sizeof(name) / sizeof(*name) && name[type] ? name[type] : "unknown";
 }

@@ -33,5 +33,7 @@ extern const struct bit_name status_bits[];	/* virtio status byte */
 
 const char *device_state_name(__u32 state);
 const char *queue_state_name(__u32 state);
+const char *request_state_name(__u32 state);
+const char *request_type_name(__u32 type);
 
 #endif

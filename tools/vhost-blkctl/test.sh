@@ -97,14 +97,14 @@ t "--help" 0 "^  create " --help
 t "help" 0 "^  watch " help
 t "-h" 0 "^Usage: " -h
 t "--version" 0 "^vhost-blkctl [0-9]" --version
-for cmd in create delete list show resize watch; do
+for cmd in create delete inflight list show resize upgrade watch; do
 	t "$cmd --help" 0 "^Usage: vhost-blkctl $cmd" $cmd --help
 	t "$cmd: unknown option" 2 "$cmd has no option --frob" $cmd --frob
 	t "$cmd: unknown short option" 2 "$cmd has no option -x" $cmd -x
 	t "$cmd: too many operands" 2 "one argument too many" $cmd a b
 	t "$cmd: --json takes no value" 2 "takes no value" $cmd --json=1
 done
-for cmd in create delete show watch; do
+for cmd in create delete inflight show watch; do
 	t "$cmd: NAME is missing" 2 "$cmd needs a NAME" $cmd
 done
 t "list takes no operand" 2 "one argument too many" list a
@@ -137,7 +137,7 @@ t "configfs is not there" 1 "not mounted on $tmp/config: run \"mount" list
 mkdir "$tmp/config"
 t "configfs is not mounted" 1 "not mounted on $tmp/config: run \"mount" create a --path /x
 export FAKE_MOUNTED=1
-for cmd in "create a --path /x" "delete a" "list" "show a" "resize a" "watch a"; do
+for cmd in "create a --path /x" "delete a" "list" "show a" "inflight a" "resize a" upgrade "watch a"; do
 	# shellcheck disable=SC2086
 	t "driver not loaded: ${cmd%% *}" 1 "not loaded: run \"modprobe vhost_blk\"" $cmd
 done
@@ -279,6 +279,34 @@ t "show: an attribute this driver does not have" 0 "^a: disabled$" show a
 rm "$tmp/config/vhost_blk/a/state"
 t "show: no state" 1 "can't be read" show a
 
+# ---- inflight ----
+fresh
+run create a --path /dev/x
+t "inflight" 0 "^    0     3         41 out +1024 +4096 submitted +61.500 s$" inflight a
+is "  in the order they were taken" test "$(awk 'NR > 1 { printf $2 " " }' "$tmp/out")" = "9 3 10 "
+is "  with its error" grep -Eq " in +8 +512 done +61.504 s  Input/output error$" "$tmp/out"
+is "  whose owner is gone" grep -Eq " unknown +0 +0 unknown .* of a VM that is gone$" "$tmp/out"
+t "inflight --json" 0 "." inflight a --json
+is "  schema" json 'd["name"] == "a" and d["busy_queues"] == [] and [r["id"] for r in d["requests"]] == [9, 3, 10]
+	and d["requests"][0] == {"queue": 0, "id": 9, "counter": 40, "type": 0, "type_name": "in", "sector": 8,
+	"length": 512, "state": "done", "error": 5, "rewindable": True, "orphan": False, "age_ms": 61504}'
+is "  64-bit counter" json 'd["requests"][2]["counter"] == 2 ** 64 - 1 and d["requests"][2]["orphan"] is True'
+FAKE_REQUESTS=0 t "inflight of nothing" 0 "" inflight a
+FAKE_REQUESTS=0 t "inflight of nothing, JSON" 0 "." inflight a --json
+is "  schema" json 'd == {"name": "a", "requests": [], "busy_queues": []}'
+FAKE_REQUESTS=5000 t "inflight of more than there can be" 0 "." inflight a
+FAKE_QUEUES=0 t "inflight of no queues" 0 "" inflight a
+FAKE_STUCK=2 t "inflight with a queue that is stuck" 1 "queue 1 of a does not come to the end of a turn" inflight a
+is "  the others are listed" grep -Eq " 41 out " "$tmp/out"
+FAKE_STUCK=2 t "inflight with a queue that is stuck, JSON" 1 "queue 1 of a" inflight a --json
+is "  is said" json 'd["busy_queues"] == [1] and len(d["requests"]) == 3'
+failures="ioctl=25"
+t "inflight: a driver of another version" 1 "of another version" inflight a
+failures=""
+printf disabled > "$tmp/config/vhost_blk/a/state"
+t "inflight of a disabled device" 1 "a is disabled" inflight a
+t "inflight of no device" 1 "there is no device b" inflight b
+
 # ---- resize ----
 fresh
 touch "$tmp/disk-1" "$tmp/disk-2" "$tmp/plain"
@@ -310,6 +338,21 @@ run resize --backing "$tmp/disk-1"
 is "resize --backing tries all and fails" test "$? $(wc -l < "$tmp/err")" = "1 2"
 t "resize of no device" 1 "there is no device x" resize x
 unset FAKE_GROW
+
+# ---- upgrade; what takes a kernel is tested on a real one, selftests/vhost_blk/upgrade.sh ----
+fresh
+t "upgrade: timeout 0" 2 "seconds from 0.1" upgrade --timeout 0
+t "upgrade with a driver that can't" 1 "can't exchange engines: it is of another version" upgrade
+echo "fake 1" > "$tmp/config/vhost_blk/engine"
+t "upgrade to a file that is not there" 1 "can't read $tmp/none.ko: No such file" upgrade "$tmp/none.ko"
+t "upgrade to a folder" 1 "is no kernel module: Is a directory" upgrade "$tmp"
+echo "no module" > "$tmp/text.ko"
+t "upgrade to a file that is no module" 1 "$tmp/text.ko is no kernel module" upgrade "$tmp/text.ko"
+: > "$tmp/empty.ko"
+t "upgrade to an empty file" 1 "$tmp/empty.ko is no kernel module" upgrade "$tmp/empty.ko"
+head -c 4096 "$ctl" > "$tmp/elf.ko"
+t "upgrade to a cut off program" 1 "$tmp/elf.ko is no kernel module" upgrade "$tmp/elf.ko"
+t "upgrade to a program" 1 "is no kernel module" upgrade "$ctl"
 
 # ---- watch ----
 fresh

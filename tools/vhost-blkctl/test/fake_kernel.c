@@ -5,7 +5,8 @@
  *
  * FAKE_ERR="STEP=ERRNO ..." makes a step fail with that number: mkdir, rmdir, ioctl, or the name of
  * an attribute that is written.  FAKE_OWNER, FAKE_ORPHANS and FAKE_QUEUES fill in what GET_INFO
- * answers.  FAKE_GROW is the capacity that a resize finds.  With FAKE_MOUNTED every directory is on
+ * answers.  The first queue has FAKE_REQUESTS in flight; queue FAKE_STUCK - 1 is stuck.
+ * FAKE_GROW is the capacity that a resize finds.  With FAKE_MOUNTED every directory is on
  * configfs.
  */
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +174,30 @@ static void fill_info(struct vhost_inflight_info *info)
 	};
 }
 
+/* In the order of ids, which is not that of counters. */
+static int fill_requests(struct vhost_inflight_requests *arg)
+{
+	struct vhost_inflight_request r[] = {
+		{ .id = 3, .counter = 41, .type = 1, .sector = 1024, .length = 4096,
+		  .age_ms = 61500, .state = 2 },
+		{ .id = 9, .counter = 40, .type = 0, .sector = 8, .length = 512,
+		  .age_ms = 61504, .state = 3, .error = -EIO,
+		  .flags = VHOST_INFLIGHT_REQUEST_REWINDABLE },
+		{ .id = 10, .counter = ~0ULL, .type = 4711, .state = 77,
+		  .flags = VHOST_INFLIGHT_REQUEST_ORPHAN },
+	};
+
+	if (arg->size != sizeof(*arg) || arg->request_size != sizeof(*r) || arg->room < 3)
+		abort();
+	if (arg->index + 1U == number("FAKE_STUCK", 0)) {
+		errno = ETIMEDOUT;
+		return -1;
+	}
+	arg->count = arg->index ? 0 : number("FAKE_REQUESTS", 3);
+	memcpy((void *)(uintptr_t)arg->requests, r, (arg->count < 3 ? arg->count : 3) * sizeof(*r));
+	return 0;
+}
+
 int __wrap_ioctl(int fd, unsigned long cmd, ...)
 {
 	static __u64 asked;
@@ -201,6 +227,8 @@ int __wrap_ioctl(int fd, unsigned long cmd, ...)
 		q->broken = 18446744073709551615ULL;
 		return 0;
 	}
+	if (cmd == VHOST_INFLIGHT_GET_REQUESTS)
+		return fill_requests(arg);
 	errno = ENOTTY;
 	return -1;
 }

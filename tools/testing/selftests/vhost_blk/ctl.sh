@@ -17,23 +17,6 @@ load_modules
 truncate -s 8M "$disk"
 [[ -x $ctl ]] || { echo "Bail out! $ctl is not built"; exit 1; }
 
-# json EXPRESSION COMMAND...: a Python expression over what the command printed, as d.
-json() {
-	local expr=$1
-	shift
-	"$@" | python3 -c 'import json, sys
-d = json.load(sys.stdin)
-sys.exit(0 if eval("(" + sys.argv[1] + ")") else "%s is false for %s" % (sys.argv[1], d))' "$expr"
-}
-
-# says TEXT COMMAND...: it fails, and in a sentence that has TEXT in it.
-says() {
-	local text=$1 out
-	shift
-	out=$("$@" 2>&1) && { echo "it worked"; return 1; }
-	[[ $out == *"$text"* && $(wc -l <<<"$out") == 1 ]] || { echo "it said: $out"; return 1; }
-}
-
 try "create" "$ctl" create ctl1 --path "$disk" --num-queues 2 --serial "a serial"
 try "the node is there" test -c /dev/vhost-blk-ctl1
 try "list" eval "'$ctl' list | grep -q '^ctl1 '"
@@ -43,6 +26,8 @@ try "show" eval "'$ctl' show ctl1 | grep -q 'a serial'"
 try "show --json" json 'd["size_bytes"] == 8 << 20 and d["config"]["serial"] == "a serial" and
 	len(d["queues"]) == 2 and d["queues"][0]["requests"] == 0 and d["info"]["owner_pid"] is None and
 	d["info"]["orphans"] == 0' "$ctl" show ctl1 --json
+try "inflight of an idle device" test -z "$("$ctl" inflight ctl1)"
+try "inflight --json" json 'd == {"name": "ctl1", "requests": [], "busy_queues": []}' "$ctl" inflight ctl1 --json
 truncate -s 16M "$disk"
 try "resize" "$ctl" resize ctl1
 try "show says so" json 'd["size_bytes"] == 16 << 20' "$ctl" show ctl1 --json

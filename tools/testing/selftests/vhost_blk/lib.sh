@@ -31,6 +31,23 @@ try() {
 	return $rc
 }
 
+# json EXPRESSION COMMAND...: a Python expression over what the command printed, as d.
+json() {
+	local expr=$1
+	shift
+	"$@" | python3 -c 'import json, sys
+d = json.load(sys.stdin)
+sys.exit(0 if eval("(" + sys.argv[1] + ")") else "%s is false for %s" % (sys.argv[1], d))' "$expr"
+}
+
+# says TEXT COMMAND...: it fails, in one sentence that has TEXT in it.
+says() {
+	local text=$1 out
+	shift
+	out=$("$@" 2>&1) && { echo "it worked"; return 1; }
+	[[ $out == *"$text"* && $(wc -l <<<"$out") == 1 ]] || { echo "it said: $out"; return 1; }
+}
+
 # path of our module $1 for the kernel that runs: in MODDIR, or the newest that the checkout has.
 module() {
 	local ko
