@@ -139,7 +139,8 @@ static struct vinf_region *vinf_region_new(const struct vinf_dev *dev)
 	file = shmem_file_setup("vhost-inflight", size, VM_NORESERVE);
 	if (IS_ERR(file))
 		return ERR_CAST(file);
-	file->f_mode |= FMODE_LSEEK;
+	/* As a memfd has them: who holds the descriptor may also read it without a mapping. */
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 	SHMEM_I(file_inode(file))->seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	return vinf_region_open(dev, file, 0);
 }
