@@ -50,11 +50,13 @@ modules: ## the two modules (this is the default)
 modules_install: ## install the modules for the kernel of KDIR (INSTALL_MOD_PATH= is honoured)
 	+$(kbuild) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) modules_install
 
-tools: ## vhost-blkctl
+tools: ## vhost-blkctl and vhost-inflightd
 	+$(MAKE) -C tools/vhost-blkctl
+	+$(MAKE) -C tools/supervisor
 
-install: modules tools modules_install ## modules, vhost-blkctl, udev rule, manual page, uapi header
+install: modules tools modules_install ## modules, tools, udev rule, systemd unit, manual pages, headers
 	+$(MAKE) -C tools/vhost-blkctl DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) install
+	+$(MAKE) -C tools/supervisor DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) install
 	install -D -m 644 include/uapi/linux/vhost_inflight.h \
 		$(DESTDIR)$(PREFIX)/include/linux/vhost_inflight.h
 
@@ -104,6 +106,6 @@ selftests: tools ### build the selftests (tools/checks/selftests runs them)
 
 clean: ## what the build made; built kernels stay in the cache
 	+$(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
-	@for d in tools/native tools/vhost-blkctl tools/testing/selftests/vhost_blk; do \
+	@for d in tools/native tools/vhost-blkctl tools/supervisor tools/testing/selftests/vhost_blk; do \
 		[ ! -e $$d/Makefile ] || $(MAKE) -s -C $$d clean || exit 1; done
 	rm -rf build

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The service manager's store of descriptors (sd_notify(3), FDSTORE=1): "NAME/region" and
+ * "NAME/memory/LABEL".  They come back through $LISTEN_FDS when the service is started again.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "keeper.h"
+
+#define SYNC_US		5000000
+
+#define STORED_LEN	(VSUP_NAME_LEN + VSUP_LABEL_LEN + 16)
+
+bool store_there(const struct vsup *s)
+{
+	const char *room = getenv("FDSTORE");	/* newer systemd says how much there is */
+
+	(void)s;
+	return getenv("NOTIFY_SOCKET") && !(room && !strcmp(room, "0"));
+}
+
+static void stored_name(char name[STORED_LEN], const char *device, const char *label)
+{
+	snprintf(name, STORED_LEN, label ? "%s/memory/%s" : "%s/region", device, label);
+}
+
+/* A @label of NULL is the region. */
+void store_put(struct vsup *s, const char *device, const char *label, int fd)
+{
+	char name[STORED_LEN], text[STORED_LEN + 32];
+
+	if (!s->stored)
+		return;
+	stored_name(name, device, label);
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
+	if (sd_pid_notify_with_fds(0, 0, text, &fd, 1) <= 0)
+		say(s, "%s: the service manager does not take %s", device, name);
+}
+
+void store_remove(struct vsup *s, const char *device, const char *label)
+{
+	char name[STORED_LEN];
+
+	if (!s->stored)
+		return;
+	stored_name(name, device, label);
+	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+void store_sync(struct vsup *s)
+{
+	if (s->stored && sd_notify_barrier(0, SYNC_US) <= 0)
+		say(s, "the service manager does not answer: descriptors may not be in its store");
+}
+
+/* Takes over @fd. */
+static void found(struct vsup *s, const char *name, int fd)
+{
+	char device[VSUP_NAME_LEN];
+	const char *slash = strchr(name, '/');
+	struct device *d = NULL;
+	struct piece *p;
+	struct shm shm;
+
+	if (slash && slash - name < VSUP_NAME_LEN) {
+		snprintf(device, sizeof(device), "%.*s", (int)(slash - name), name);
+		d = device_get(s, device);
+	}
+	if (!d || shm_hold(&shm, fd))
+		goto bad;
+	if (!strcmp(slash, "/region") && d->region.fd < 0) {
+		d->region = shm;
+		return;
+	}
+	p = NULL;
+	if (!strncmp(slash, "/memory/", 8) && name_ok(slash + 8))
+		p = device_piece(d, slash + 8);
+	if (p && p->shm.fd < 0) {
+		p->shm = shm;
+		return;
+	}
+	close(shm.fd);
+	return;
+
+bad:
+	if (!d)
+		close(fd);
+	say(s, "the service manager has stored \"%s\", which is not ours", name);
+}
+
+void store_find(struct vsup *s)
+{
+	char **names = NULL;
+	int n = sd_listen_fds_with_names(1, &names);
+
+	for (int i = 0; i < n; i++) {
+		found(s, names[i], SD_LISTEN_FDS_START + i);
+		free(names[i]);
+	}
+	if (n > 0)
+		free(names);
+}
