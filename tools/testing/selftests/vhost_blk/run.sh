@@ -33,6 +33,7 @@ programs=(
 	"inflight 120 -F content -T another_layout"
 	"requests 90 -v packed_in_order"
 	"kill 200 -v split -v packed_in_order"
+	"supervisor 120 -v packed_store"
 	"ctl.sh 60 -"
 	"upgrade.sh 90 -"
 	"../../../vhost-blkctl/test-udev.sh 60 -"
