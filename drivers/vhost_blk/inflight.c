@@ -7,6 +7,7 @@
 #include <linux/sort.h>
 #include <linux/string.h>
 
+#include "fault.h"
 #include "inflight.h"
 #include "inflight_ops.h"
 
@@ -52,6 +53,7 @@ static int inflight_fresh(struct inflight *fl, const struct inflight_cfg *cfg,
 	inflight_layouts[cfg->layout]->fresh(fl);
 	inflight_store64(&r->features, 0);
 	inflight_store16(&r->desc_num, fl->desc_num);
+	fault_here(FAULT_FRESH);
 	/* Last: it is what makes all else count. */
 	inflight_store16(&r->version, VHOST_INFLIGHT_VERSION);
 	return 0;
@@ -91,7 +93,9 @@ int inflight_open(struct inflight *fl, const struct inflight_cfg *cfg, struct in
 	sort(found->buf, found->nr, sizeof(*found->buf), inflight_cmp, NULL);
 	if (found->nr)
 		fl->counter = found->buf[found->nr - 1].counter + 1;
+	fault_here(FAULT_OPENED);
 	ops->settle(fl, cfg, found);
+	fault_here(FAULT_SETTLED);
 	return 0;
 }
 

@@ -26,6 +26,7 @@
 #include <linux/errno.h>
 #include <linux/stddef.h>
 
+#include "fault.h"
 #include "inflight.h"
 #include "inflight_ops.h"
 #include "virtq_barrier.h"
@@ -255,6 +256,7 @@ static void inflight_packed_settle(struct inflight *fl, const struct inflight_cf
 		if (found->mark[i] == INFLIGHT_BUSY)
 			continue;
 		inflight_store8(&r->desc[i].inflight, 0);
+		fault_here(FAULT_SETTLE);
 		if (found->mark[i] == INFLIGHT_FREE)
 			continue;
 		inflight_store16(&r->desc[i].next, fl->head);
@@ -262,7 +264,9 @@ static void inflight_packed_settle(struct inflight *fl, const struct inflight_cf
 		fl->head = i;
 	}
 	inflight_packed_put_free(fl, fl->head, fl->head);
+	fault_here(FAULT_UNSETTLED);
 	inflight_packed_put_used(fl, fl->used, fl->used_wrap);
+	fault_here(FAULT_HIDE);
 	inflight_packed_hide(cfg, found);
 }
 
@@ -283,6 +287,7 @@ void inflight_packed_record(struct inflight *fl, const struct inflight_packed_bu
 	union inflight_first word = { .inflight = 1, .num = buf->nr };
 	unsigned int i;
 
+	fault_here(FAULT_FETCHED);
 	for (i = 0; i < buf->nr; i++) {
 		struct vhost_inflight_desc_packed *d = &r->desc[at];
 		const struct virtq_seg *seg = &buf->segs[i];
@@ -304,6 +309,7 @@ void inflight_packed_record(struct inflight *fl, const struct inflight_packed_bu
 	inflight_store64(&r->desc[first].counter, fl->counter++);
 	inflight_store64((u64 *)&r->desc[first], word.word);
 	fl->head = at;
+	fault_here(FAULT_RECORD);
 	inflight_packed_put_free(fl, at, at);
 }
 
@@ -313,6 +319,7 @@ void inflight_packed_prepare(struct inflight *fl, u16 used, bool used_wrap)
 	u16 old = fl->head;
 	unsigned int i;
 
+	fault_here(FAULT_STAGED);
 	for (i = 0; i < fl->nr_staged; i++) {
 		u16 id = fl->staged[i], last = fl->buf[id].last;
 
@@ -321,7 +328,9 @@ void inflight_packed_prepare(struct inflight *fl, u16 used, bool used_wrap)
 		fl->head = fl->buf[id].first;
 	}
 	inflight_packed_put_free(fl, fl->head, old);
+	fault_here(FAULT_PREPARE);
 	inflight_packed_put_used(fl, used, used_wrap);
+	fault_here(FAULT_PREPARED);
 	fl->used = used;
 	fl->used_wrap = used_wrap;
 }
@@ -331,9 +340,14 @@ void inflight_packed_commit(struct inflight *fl)
 	struct vhost_inflight_region_packed *r = fl->region;
 	unsigned int i;
 
-	for (i = 0; i < fl->nr_staged; i++)
+	fault_here(FAULT_SHOWN);
+	for (i = 0; i < fl->nr_staged; i++) {
 		inflight_store8(&r->desc[fl->buf[fl->staged[i]].first].inflight, 0);
+		fault_here(FAULT_CLEAR);
+	}
+	fault_here(FAULT_CLEARED);
 	inflight_packed_put_free(fl, fl->head, fl->head);
+	fault_here(FAULT_FREED);
 	inflight_packed_put_used(fl, fl->used, fl->used_wrap);
 	fl->nr_staged = 0;
 }

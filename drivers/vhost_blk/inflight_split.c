@@ -14,6 +14,7 @@
 #include <linux/build_bug.h>
 #include <linux/errno.h>
 
+#include "fault.h"
 #include "inflight.h"
 #include "inflight_ops.h"
 #include "virtq_barrier.h"
@@ -117,8 +118,10 @@ static void inflight_split_settle(struct inflight *fl, const struct inflight_cfg
 	unsigned int i;
 
 	for (i = 0; i < fl->num; i++)
-		if (found->mark[i])
+		if (found->mark[i]) {
 			inflight_store8(&r->desc[i].inflight, 0);
+			fault_here(FAULT_SETTLE);
+		}
 	inflight_store16(&r->used_idx, fl->used);
 }
 
@@ -132,7 +135,9 @@ void inflight_split_record(struct inflight *fl, u16 head)
 {
 	struct vhost_inflight_region_split *r = fl->region;
 
+	fault_here(FAULT_FETCHED);
 	inflight_store64(&r->desc[head].counter, fl->counter++);
+	fault_here(FAULT_RECORD);
 	inflight_store8(&r->desc[head].inflight, 1);
 }
 
@@ -141,11 +146,14 @@ void inflight_split_prepare(struct inflight *fl)
 	struct vhost_inflight_region_split *r = fl->region;
 	unsigned int i;
 
+	fault_here(FAULT_STAGED);
 	for (i = 0; i < fl->nr_staged; i++) {
 		inflight_store16(&r->desc[fl->staged[i]].next, fl->head);
 		fl->head = fl->staged[i];
 	}
+	fault_here(FAULT_PREPARE);
 	inflight_store16(&r->last_batch_head, fl->head);
+	fault_here(FAULT_PREPARED);
 }
 
 void inflight_split_commit(struct inflight *fl, u16 used)
@@ -153,8 +161,12 @@ void inflight_split_commit(struct inflight *fl, u16 used)
 	struct vhost_inflight_region_split *r = fl->region;
 	unsigned int i;
 
-	for (i = 0; i < fl->nr_staged; i++)
+	fault_here(FAULT_SHOWN);
+	for (i = 0; i < fl->nr_staged; i++) {
 		inflight_store8(&r->desc[fl->staged[i]].inflight, 0);
+		fault_here(FAULT_CLEAR);
+	}
+	fault_here(FAULT_CLEARED);
 	inflight_store16(&r->used_idx, used);
 	fl->nr_staged = 0;
 }

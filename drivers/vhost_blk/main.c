@@ -9,12 +9,13 @@
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ring.h>
 
+#include "fault.h"
 #include "queue.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-#define VBLK_VERSION	"0.1.0"
+#define VBLK_VERSION	"0.1.0" FAULT_VERSION
 
 static const struct vinf_engine_ops vblk_engine = {
 	.abi_version = VINF_ABI_VERSION,
@@ -32,12 +33,21 @@ static const struct vinf_engine_ops vblk_engine = {
 
 static int __init vblk_init(void)
 {
-	return vinf_engine_register(&vblk_engine);
+	int ret;
+
+	ret = fault_init();
+	if (ret)
+		return ret;
+	ret = vinf_engine_register(&vblk_engine);
+	if (ret)
+		fault_exit();
+	return ret;
 }
 
 static void __exit vblk_exit(void)
 {
 	vinf_engine_unregister(&vblk_engine);
+	fault_exit();
 }
 
 module_init(vblk_init);

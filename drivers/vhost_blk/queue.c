@@ -10,6 +10,7 @@
 #include <linux/virtio_config.h>
 #include <uapi/linux/vhost_inflight.h>
 
+#include "fault.h"
 #include "inflight.h"
 #include "queue.h"
 #include "req.h"
@@ -53,6 +54,7 @@ struct vblk_again {
  * @again: what has to be taken first, NULL once that is done
  * @track: what is recorded
  * @order: what is in flight, in order, where the order means something
+ * @fault: whether it is dead, see fault.h
  * @table: copy of an indirect table
  * @segs: segments of the buffer fetched last
  */
@@ -68,6 +70,7 @@ struct vblk_queue {
 	struct vblk_again *again;
 	struct inflight track;
 	struct virtq_order order;
+	struct fault_queue fault;
 	struct vring_desc table[VIRTQ_MAX_NUM];
 	struct virtq_seg segs[VIRTQ_MAX_NUM];
 };
@@ -130,10 +133,18 @@ static void vblk_get_limits(struct vblk_queue *q, const struct vinf_vq *vq)
 	memcpy(q->limits.id, from->serial, sizeof(q->limits.id));
 }
 
+/* All that the engine itself writes to the driver's buffers. 0 or -EFAULT. */
+static int vblk_write(struct vinf_vq *vq, u64 addr, const void *src, u32 len)
+{
+	return fault_dead() ? 0 : vinf_copy_to(vq, addr, src, len);
+}
+
 static void vblk_save_pos(struct vblk_queue *q, struct vinf_vq *vq)
 {
 	struct virtq_pos pos;
 
+	if (fault_dead())
+		return;
 	virtq_get_pos(&q->ring, &pos);
 	vq->pos = (struct vinf_pos){
 		.avail = pos.avail, .used = pos.used,
@@ -179,8 +190,38 @@ static int vblk_open_region(struct vblk_queue *q, struct vinf_vq *vq)
 
 static void vblk_queue_free(struct vblk_queue *q)
 {
+	fault_forget(&q->fault);
 	kvfree(q->again);
 	kvfree(q);
+}
+
+static int vblk_queue_open(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	int ret;
+
+	q->mem.vq = vq;
+	q->rings_gen = vq->rings_gen;
+	vblk_get_limits(q, vq);
+	ret = vblk_open_region(q, vq);
+	if (ret)
+		return ret;
+	return virtq_init(&q->ring, &(struct virtq_cfg){
+		.layout = vblk_layout(vq),
+		.num = vq->num,
+		.event_idx = vq->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
+		.indirect = vq->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
+		.in_order = vq->features & BIT_ULL(VIRTIO_F_IN_ORDER),
+		.partial_order = vq->features & BIT_ULL(VIRTIO_F_PARTIAL_ORDER),
+		.desc = vq->rings.desc,
+		.driver = vq->rings.driver,
+		.device = vq->rings.device,
+		.segs = q->segs,
+		.max_segs = ARRAY_SIZE(q->segs),
+		.table = q->table,
+		.order = &q->order,
+		.track = &q->track,
+		.mem = &q->mem,
+	}, &q->again->found.pos);
 }
 
 /**
@@ -198,39 +239,29 @@ int vblk_queue_start(struct vinf_vq *vq)
 	q = kvzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
 	if (!q)
 		return -ENOMEM;
-	q->mem.vq = vq;
-	q->rings_gen = vq->rings_gen;
-	vblk_get_limits(q, vq);
-	ret = vblk_open_region(q, vq);
+	fault_enter(&q->fault, vq);
+	ret = vblk_queue_open(q, vq);
+	if (!ret) {
+		vq->priv = q;
+		WRITE_ONCE(vq->depth, q->again->found.nr);
+		vblk_save_pos(q, vq);
+	}
+	fault_leave(&q->fault);
 	if (ret)
-		goto err_free;
-	ret = virtq_init(&q->ring, &(struct virtq_cfg){
-		.layout = vblk_layout(vq),
-		.num = vq->num,
-		.event_idx = vq->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
-		.indirect = vq->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
-		.in_order = vq->features & BIT_ULL(VIRTIO_F_IN_ORDER),
-		.partial_order = vq->features & BIT_ULL(VIRTIO_F_PARTIAL_ORDER),
-		.desc = vq->rings.desc,
-		.driver = vq->rings.driver,
-		.device = vq->rings.device,
-		.segs = q->segs,
-		.max_segs = ARRAY_SIZE(q->segs),
-		.table = q->table,
-		.order = &q->order,
-		.track = &q->track,
-		.mem = &q->mem,
-	}, &q->again->found.pos);
-	if (ret)
-		goto err_free;
-	vq->priv = q;
-	WRITE_ONCE(vq->depth, q->again->found.nr);
-	vblk_save_pos(q, vq);
-	return 0;
-
-err_free:
-	vblk_queue_free(q);
+		vblk_queue_free(q);
 	return ret;
+}
+
+/*
+ * A dead engine may have had answers of which nobody can say how far they got: what it says of them
+ * does not count, and they are done again.
+ */
+static void vblk_bury(struct vinf_vq *vq)
+{
+	u16 id;
+
+	for (id = 0; id < vq->num; id++)
+		vinf_vq_req(vq, id)->flags &= ~VINF_REQ_ANSWERED;
 }
 
 /**
@@ -241,7 +272,11 @@ void vblk_queue_stop(struct vinf_vq *vq)
 {
 	struct vblk_queue *q = vq->priv;
 
+	fault_enter(&q->fault, vq);
 	vblk_save_pos(q, vq);
+	if (fault_dead())
+		vblk_bury(vq);
+	fault_leave(&q->fault);
 	vq->priv = NULL;
 	vblk_queue_free(q);
 }
@@ -255,6 +290,7 @@ static void vblk_publish(struct vblk_queue *q, struct vinf_vq *vq)
 		return;
 	if (!vq->gone) {
 		if (virtq_publish(&q->ring, q->done, q->nr_done)) {
+			fault_here(FAULT_COMMITTED);
 			vq->stat[VINF_STAT_BATCHES]++;
 			q->published = true;
 		}
@@ -266,7 +302,7 @@ static void vblk_publish(struct vblk_queue *q, struct vinf_vq *vq)
 /* At most one notification for all that was published since the last one. */
 static void vblk_notify(struct vblk_queue *q, struct vinf_vq *vq)
 {
-	if (!q->published || vq->gone)
+	if (!q->published || vq->gone || fault_dead())
 		return;
 	q->published = false;
 	if (virtq_need_call(&q->ring))
@@ -322,11 +358,13 @@ static void vblk_complete(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_
 		vblk_drop(vq, req);
 		return;
 	}
-	if (vinf_copy_to(vq, req->status_addr, &status, sizeof(status))) {
+	fault_here(FAULT_STATUS);
+	if (vblk_write(vq, req->status_addr, &status, sizeof(status))) {
 		vblk_drop(vq, req);
 		vinf_vq_broken(vq, -EFAULT, "a status byte is not mapped writable");
 		return;
 	}
+	fault_here(FAULT_ANSWERED);
 	trace_vblk_complete(vq, req, status);
 	vblk_count(vq, req, status);
 	if (status != VIRTIO_BLK_S_OK)
@@ -375,7 +413,7 @@ static int vblk_answer_id(struct vblk_queue *q, struct vinf_vq *vq, const struct
 
 	for (i = 0; i < cmd->nr_data && off < sizeof(q->limits.id); i++) {
 		n = min_t(u32, cmd->data[i].len, sizeof(q->limits.id) - off);
-		ret = vinf_copy_to(vq, cmd->data[i].addr, q->limits.id + off, n);
+		ret = vblk_write(vq, cmd->data[i].addr, q->limits.id + off, n);
 		if (ret)
 			return ret;
 		off += n;
@@ -405,8 +443,11 @@ static int vblk_issue(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req 
 	}
 	req->op = vblk_ops[cmd->op];
 	/* The two types of segment and of range are the same, see the assertions above. */
-	return vinf_req_submit(vq, req, (const struct vinf_seg *)cmd->data, cmd->nr_data,
-			       (const struct vinf_range *)cmd->ranges);
+	ret = vinf_req_submit(vq, req, (const struct vinf_seg *)cmd->data, cmd->nr_data,
+			      (const struct vinf_range *)cmd->ranges);
+	if (!ret)
+		fault_here(FAULT_SUBMITTED);
+	return ret;
 }
 
 /* One buffer on its way; -errno when it shows that the driver broke the rules. */
@@ -510,12 +551,16 @@ static bool vblk_take_again(struct vblk_queue *q, struct vinf_vq *vq)
 
 	for (i = 0; i < VBLK_BATCH && a->next < a->found.nr; i++) {
 		ret = vblk_again(q, vq, &a->found.buf[a->next++]);
+		fault_here(FAULT_AGAIN);
+		if (fault_dead())
+			return false;
 		if (ret < 0)
 			vblk_broken(vq, ret);
 	}
 	if (a->next < a->found.nr)
 		return false;
-	if (a->call && !vq->gone)
+	fault_here(FAULT_RECALL);
+	if (a->call && !vq->gone && !fault_dead())
 		vinf_vq_call(vq);
 	q->again = NULL;
 	kvfree(a);
@@ -529,8 +574,13 @@ static bool vblk_take(struct vblk_queue *q, struct vinf_vq *vq)
 	int i, ret;
 
 	virtq_disable_kick(&q->ring);
+	fault_here(FAULT_QUIET);
 	for (i = 0; i < VBLK_BATCH; i++) {
 		ret = virtq_fetch(&q->ring, &chain);
+		if (ret > 0)
+			fault_here(FAULT_RECORDED);
+		if (fault_dead())
+			return false;
 		if (!ret) {
 			if (!virtq_enable_kick(&q->ring))
 				return false;
@@ -550,17 +600,9 @@ static bool vblk_take(struct vblk_queue *q, struct vinf_vq *vq)
 	return true;
 }
 
-/**
- * vblk_queue_process - &vinf_engine_ops.process
- * @vq: queue
- *
- * Answers go out before new requests come in: the guest may be waiting for them.
- *
- * Return: true when there is more to do.
- */
-bool vblk_queue_process(struct vinf_vq *vq)
+/* Answers go out before new requests come in: the guest may be waiting for them. */
+static bool vblk_turn(struct vblk_queue *q, struct vinf_vq *vq)
 {
-	struct vblk_queue *q = vq->priv;
 	bool more = false;
 
 	if (q->rings_gen != vq->rings_gen) {
@@ -569,19 +611,36 @@ bool vblk_queue_process(struct vinf_vq *vq)
 	}
 	q->limits.capacity = READ_ONCE(vq->limits->capacity);
 
-	if (q->again && !vblk_take_again(q, vq)) {
-		vblk_save_pos(q, vq);
+	if (q->again && !vblk_take_again(q, vq))
 		return true;
-	}
 	vblk_reap(q, vq);
 	vblk_publish(q, vq);
 	vblk_notify(q, vq);
-	if (!vq->broken && !READ_ONCE(vq->quiesce)) {
+	if (!vq->broken && !READ_ONCE(vq->quiesce) && !fault_dead()) {
 		more = vblk_take(q, vq);
 		vblk_publish(q, vq);
 		vblk_notify(q, vq);
 	}
-	vblk_save_pos(q, vq);
+	return more;
+}
+
+/**
+ * vblk_queue_process - &vinf_engine_ops.process
+ * @vq: queue
+ *
+ * Return: true when there is more to do.
+ */
+bool vblk_queue_process(struct vinf_vq *vq)
+{
+	struct vblk_queue *q = vq->priv;
+	bool more = false;
+
+	fault_enter(&q->fault, vq);
+	if (!fault_dead()) {
+		more = vblk_turn(q, vq);
+		vblk_save_pos(q, vq);
+	}
+	fault_leave(&q->fault);
 	return more;
 }
 

@@ -6,6 +6,8 @@
  *
  * smp_ barriers are enough: the driver is a processor of this host, under whatever hypervisor.
  * Each use names its partner on the driver's side.
+ *
+ * A queue that is dead (fault.h) stores nothing.
  */
 #ifndef _VHOST_BLK_VIRTQ_BARRIER_H
 #define _VHOST_BLK_VIRTQ_BARRIER_H
@@ -15,6 +17,8 @@
 #include <asm/byteorder.h>
 #include <linux/virtio_byteorder.h>
 #include <asm/barrier.h>
+
+#include "fault.h"
 
 static inline u16 virtq_load16(const __virtio16 *p)
 {
@@ -39,16 +43,20 @@ static inline u16 virtq_load16_acquire(const __virtio16 *p)
 
 static inline void virtq_store16(__virtio16 *p, u16 v)
 {
-	WRITE_ONCE(*p, __cpu_to_virtio16(true, v));
+	if (!fault_dead())
+		WRITE_ONCE(*p, __cpu_to_virtio16(true, v));
 }
 
 static inline void virtq_store32(__virtio32 *p, u32 v)
 {
-	WRITE_ONCE(*p, __cpu_to_virtio32(true, v));
+	if (!fault_dead())
+		WRITE_ONCE(*p, __cpu_to_virtio32(true, v));
 }
 
 static inline void virtq_store16_release(__virtio16 *p, u16 v)
 {
+	if (fault_dead())
+		return;
 	/* Earlier stores stay before it; each caller names the partner. */
 	smp_store_release(p, __cpu_to_virtio16(true, v));
 }

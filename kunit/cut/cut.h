@@ -15,6 +15,7 @@
 #ifndef _KUNIT_CUT_H
 #define _KUNIT_CUT_H
 
+#include <linux/compiler.h>
 #include <linux/types.h>
 #include <linux/virtio_ring.h>
 

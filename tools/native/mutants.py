@@ -43,6 +43,11 @@ def read(name):
         return f.read()
 
 
+def place(lines):
+    """A pattern for a text of the engine. Between its lines may be fault points, of which lists need not know."""
+    return re.compile(r'(?:\t+fault_here\(\w+\);\n)*'.join(re.escape(l) for l in lines.splitlines(True)))
+
+
 def build(program, compiler, n, file, text):
     """Links a PROGRAM in which one file is another, and the rest is as built before."""
     out = os.path.dirname(program)
@@ -52,11 +57,12 @@ def build(program, compiler, n, file, text):
         os.unlink(os.path.join(folder, f))
     sources = {o[:-1] + 'c': os.path.join(out, o) for o in sorted(os.listdir(out))
                if o.endswith('.o')}
-    changed = [file]
+    changed, beside = [file], []
     if file.endswith('.h'):
-        # It is found beside those who include it.
+        # It is found beside those who include it, which may be another header.
         changed = [f for f in sources if os.path.exists(os.path.join(ENGINE, f))]
-    for name in {file, *changed}:
+        beside = [f for f in os.listdir(ENGINE) if f.endswith('.h')]
+    for name in {file, *changed, *beside}:
         with open(os.path.join(folder, name), 'w', encoding='ascii') as f:
             f.write(text if name == file else read(name))
     kept = [o for f, o in sources.items() if f not in changed]
@@ -87,9 +93,10 @@ def main():
         number, (_, harmless, file, changes) = numbered
         text = read(file)
         for old, new in changes:
-            if text.count(old) != 1:
-                return f'{file}: a place is there {text.count(old)} times:\n{old}'
-            text = text.replace(old, new)
+            there = list(place(old).finditer(text))
+            if len(there) != 1:
+                return f'{file}: a place is there {len(there)} times:\n{old}'
+            text = text[:there[0].start()] + new + text[there[0].end():]
         try:
             mutant = build(program, compiler, number, file, text)
         except subprocess.CalledProcessError:
