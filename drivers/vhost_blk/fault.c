@@ -2,9 +2,10 @@
 /*
  * Fault points, where they are built in: which one is wanted, and who is dead. See fault.h.
  *
- *	/sys/kernel/debug/vhost_blk/fault		SERIAL QUEUE STEP [NTH], or "off"; what became of it
- *	/sys/kernel/debug/vhost_blk/fault_steps		the steps there are
- *	insmod vhost_blk.ko fault="SERIAL QUEUE STEP [NTH]"
+ *	/sys/kernel/debug/vhost_blk/
+ *	  fault			SERIAL QUEUE STEP [NTH], or "off"; reading: what became of it
+ *	  fault_steps		the steps there are
+ *	insmod vhost_blk.ko 'fault="SERIAL QUEUE STEP [NTH]"'
  *
  * The engine knows a device by its serial number, which is its name unless it was given another.
  * The parameter is for steps of a recovery that happens while the module is inserted.

@@ -25,7 +25,7 @@
 
 #include <linux/types.h>
 
-/* In the order in which a request, and then a recovery, gets to them; fault_steps.c has the rows. */
+/* As a request, and then a recovery, gets to them; fault_steps.c has a row for each. */
 enum fault_step {
 	FAULT_QUIET,
 	FAULT_FETCHED,

@@ -2,8 +2,8 @@
 /* Every step at which the engine can be made to die, see fault.h. Pure C: tests have it too. */
 #include "fault.h"
 
-#define STEP(name_, layout_, when_, done_, left_)					\
-	{ .name = name_, .layout = FAULT_##layout_, .when = FAULT_##when_,		\
+#define STEP(name_, layout_, when_, done_, left_)				\
+	{ .name = name_, .layout = FAULT_##layout_, .when = FAULT_##when_,	\
 	  .done = done_, .left = left_ }
 
 const struct fault_row fault_steps[FAULT_NR_STEPS] = {
@@ -23,19 +23,21 @@ const struct fault_row fault_steps[FAULT_NR_STEPS] = {
 	[FAULT_ANSWERED] = STEP("answered", ANY, SERVE,
 		"the status byte is there", "there is no used entry"),
 	[FAULT_STAGED] = STEP("staged", ANY, SERVE,
-		"a batch of used entries is in the ring, hidden", "nothing of it is in the region"),
+		"a batch of used entries is in the ring, hidden",
+		"nothing of it is in the region"),
 	[FAULT_PREPARE] = STEP("prepare", ANY, SERVE,
 		"the buffers of the batch are linked (packed: and free_head is stored)",
 		"last_batch_head (packed: used_idx) is not"),
 	[FAULT_PREPARED] = STEP("prepared", ANY, SERVE,
 		"the region knows all of the batch",
-		"the driver does not see it: idx (packed: the flags of the first) is not stored"),
+		"idx (packed: the flags of the first), which shows it, is not stored"),
 	[FAULT_SHOWN] = STEP("shown", ANY, SERVE,
 		"the driver sees the batch", "nothing of it is committed"),
 	[FAULT_CLEAR] = STEP("clear", ANY, SERVE,
 		"the mark of a buffer of the batch is cleared", "those behind it are not"),
 	[FAULT_CLEARED] = STEP("cleared", ANY, SERVE,
-		"all marks of the batch are cleared", "used_idx (packed: old_free_head) is not stored"),
+		"all marks of the batch are cleared",
+		"used_idx (packed: old_free_head) is not stored"),
 	[FAULT_FREED] = STEP("freed", PACKED, SERVE,
 		"old_free_head is stored", "old_used_idx is not"),
 	[FAULT_COMMITTED] = STEP("committed", ANY, SERVE,
@@ -45,11 +47,13 @@ const struct fault_row fault_steps[FAULT_NR_STEPS] = {
 	[FAULT_OPENED] = STEP("opened", ANY, RECOVER,
 		"the region is read and checked", "nothing is settled"),
 	[FAULT_SETTLE] = STEP("settle", ANY, RECOVER,
-		"a mark is cleared that does not count", "others, and the indexes, are not settled"),
+		"a mark is cleared that does not count",
+		"others, and the indexes, are not settled"),
 	[FAULT_UNSETTLED] = STEP("unsettled", PACKED, RECOVER,
 		"the free lists are settled", "the used indexes are not"),
 	[FAULT_HIDE] = STEP("hide", PACKED, RECOVER,
-		"the region is settled", "used descriptors that were not shown are still in the ring"),
+		"the region is settled",
+		"used descriptors that were not shown are still in the ring"),
 	[FAULT_SETTLED] = STEP("settled", ANY, RECOVER,
 		"ring and region are settled", "nothing is taken again"),
 	[FAULT_AGAIN] = STEP("again", ANY, RECOVER,

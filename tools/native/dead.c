@@ -19,7 +19,7 @@
 /* Of all scenarios one in so many, for each step. */
 #define EVERY	7
 
-/* Those of queue.c, which is not here: tools/testing/selftests/vhost_blk/fault.c has all of them. */
+/* Those of queue.c, which is not here; the selftest 'fault' has all of them. */
 static const enum fault_step elsewhere[] = {
 	FAULT_QUIET, FAULT_RECORDED, FAULT_SUBMITTED, FAULT_STATUS, FAULT_ANSWERED, FAULT_COMMITTED,
 	FAULT_AGAIN, FAULT_RECALL,
@@ -58,55 +58,85 @@ bool fault_dead(void)
 	return dead;
 }
 
-int __real_virtq_fetch(struct virtq *vq, struct virtq_chain *chain);
-bool __real_virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+/* What ld --wrap makes of a call, and what it leads to in the end. */
+#define WRAPPED(type, name, params)						\
+	type __real_##name params;						\
+	type __wrap_##name params
 
-/* An engine that is dead has come to the end of a call. It is the last, but for some that do nothing. */
-static void returned(struct virtq *vq)
+#define OPEN_PARAMS								\
+	(struct inflight *fl, const struct inflight_cfg *cfg, struct inflight_found *found)
+WRAPPED(int, inflight_open, OPEN_PARAMS);
+WRAPPED(int, virtq_fetch, (struct virtq *vq, struct virtq_chain *chain));
+#define REFETCH_PARAMS								\
+	(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain)
+WRAPPED(int, virtq_refetch, REFETCH_PARAMS);
+#define PUBLISH_PARAMS (struct virtq *vq, const struct virtq_done *done, unsigned int n)
+WRAPPED(bool, virtq_publish, PUBLISH_PARAMS);
+WRAPPED(void, cut_stored, (const void *p));
+
+/* Calls of an engine that is dead do nothing. */
+static void poke(struct virtq *vq)
 {
 	struct cut_dev *dev = &s->dev[s->life];
 	struct virtq_chain chain;
 	unsigned int i;
 
-	if (!dead)
-		return;
-	for (i = 0; vq && i < dev->nr; i++) {
+	for (i = 0; i < dev->nr; i++) {
 		const struct virtq_done done = { dev->out[i].id, dev->out[i].ndesc, 1 };
 
 		__real_virtq_publish(vq, &done, 1);
 	}
-	if (vq) {
-		virtq_disable_kick(vq);
-		__real_virtq_fetch(vq, &chain);
-		virtq_enable_kick(vq);
-		virtq_need_call(vq);
-	}
+	virtq_disable_kick(vq);
+	__real_virtq_fetch(vq, &chain);
+	virtq_enable_kick(vq);
+	virtq_need_call(vq);
+}
+
+/* The engine has come to the end of a call; if it is dead, to its own. */
+static void returned(struct virtq *vq)
+{
+	if (!dead)
+		return;
+	if (vq)
+		poke(vq);
 	if (memcmp(&at_death, &s->w, sizeof(s->w)))
 		why = "a dead device stored something";
 	longjmp(end, 1);
 }
 
-#define WRAP(ret, name, params, args, vq)	\
-	ret __real_##name params;		\
-	ret __wrap_##name params;		\
-	ret __wrap_##name params		\
-	{					\
-		ret r = __real_##name args;	\
-						\
-		returned(vq);			\
-		return r;			\
-	}
+int __wrap_inflight_open OPEN_PARAMS
+{
+	int ret = __real_inflight_open(fl, cfg, found);
 
-WRAP(int, inflight_open, (struct inflight *fl, const struct inflight_cfg *cfg, struct inflight_found *found),
-     (fl, cfg, found), NULL)
-WRAP(int, virtq_fetch, (struct virtq *vq, struct virtq_chain *chain), (vq, chain), vq)
-WRAP(int, virtq_refetch, (struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain),
-     (vq, buf, chain), vq)
-WRAP(bool, virtq_publish, (struct virtq *vq, const struct virtq_done *done, unsigned int n), (vq, done, n), vq)
+	returned(NULL);
+	return ret;
+}
+
+int __wrap_virtq_fetch(struct virtq *vq, struct virtq_chain *chain)
+{
+	int ret = __real_virtq_fetch(vq, chain);
+
+	returned(vq);
+	return ret;
+}
+
+int __wrap_virtq_refetch REFETCH_PARAMS
+{
+	int ret = __real_virtq_refetch(vq, buf, chain);
+
+	returned(vq);
+	return ret;
+}
+
+bool __wrap_virtq_publish PUBLISH_PARAMS
+{
+	bool ret = __real_virtq_publish(vq, done, n);
+
+	returned(vq);
+	return ret;
+}
 
 /* What the model's device writes is no cut; the deaths are. */
-void __real_cut_stored(const void *p);
-void __wrap_cut_stored(const void *p);
 void __wrap_cut_stored(const void *p)
 {
 }
@@ -185,7 +215,8 @@ int main(void)
 	for (step = 0; step < FAULT_NR_STEPS; step++)
 		for (layout = 0; layout < VIRTQ_NR_LAYOUTS; layout++) {
 			const struct fault_row *row = &fault_steps[step];
-			bool none = is_elsewhere(step) || (row->layout == FAULT_PACKED && layout != VIRTQ_PACKED);
+			bool none = is_elsewhere(step) ||
+				    (row->layout == FAULT_PACKED && layout != VIRTQ_PACKED);
 			bool good = try(layout, step, text, sizeof(text)) != none;
 
 			passed += good;

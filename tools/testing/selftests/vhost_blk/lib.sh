@@ -62,6 +62,7 @@ load_deps() {
 	modprobe -q null_blk nr_devices=0
 	modprobe -qa configfs vhost_iotlb loop ext4 dm_mod dm_delay
 	mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 }
 
 # What is inserted is a copy without debug information, which is ten times smaller.
@@ -76,6 +77,9 @@ load_modules() {
 		fi
 		insmod "$ko" || return 1
 	done
+	# Another build of the engine, with fault points, for 'fault'.
+	ko=${FAULTDIR:-}/drivers/vhost_blk/vhost_blk.ko
+	[[ ! -e $ko ]] || strip -g -o /run/vblk/vhost_blk-fault.ko "$ko"
 }
 
 unload_modules() {

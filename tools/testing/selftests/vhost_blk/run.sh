@@ -5,7 +5,8 @@
 #
 # Runs all tests of this folder, or one program with options of kselftest_harness.h, on the kernel
 # that is running, as root: in a virtual machine. Inserts our modules from below MODDIR (default:
-# the newest build in the checkout). One stream of TAP, the totals in its last line. --quick: the
+# the newest build in the checkout), and now and then an engine with fault points from below
+# FAULTDIR, which 'fault' needs. One stream of TAP, the totals in its last line. --quick: the
 # part that a slow debug kernel has the time for; --verbose: what passing tests say, too.
 #
 # Exit status: 0 all passed, 1 one failed, was skipped or did not run, 2 usage.
@@ -27,6 +28,7 @@ programs=(
 	"hostile 90"
 	"notify 90 -v event_idx"
 	"upgrade 120 -v packed -T attributes"
+	"fault 200 -v split -v packed_partial_order -F control"
 	"iotlb 90 -v v2_memfd"
 	"lifecycle 200 -V file -V block"
 	"death 200 -V file -V block"
