@@ -576,14 +576,14 @@ FIXTURE_TEARDOWN_PARENT(fault)
 	EXPECT_EQ(0, end(&self->g.r));
 }
 
-TEST_F_TIMEOUT(fault, another_owner_goes_on, 120)
+TEST_F_TIMEOUT(fault, another_owner_goes_on, 290)
 {
 	bool ok = every_step(&self->g, &an_owner);
 
 	ASSERT_TRUE(ok) TH_LOG("%s, seed %u", self->g.what, self->seed);
 }
 
-TEST_F_TIMEOUT(fault, another_engine_goes_on, 120)
+TEST_F_TIMEOUT(fault, another_engine_goes_on, 290)
 {
 	bool ok = every_step(&self->g, &an_engine);
 
