@@ -7,7 +7,8 @@
  *
  * The disk is in cells, of which each has at most one request under way. A write has the next number of its cell in every
  * byte, and a read must find the last one that was used. What is used is overwritten with garbage at once: a write that was
- * executed once more would bring it to the disk, a read would overwrite it.
+ * executed once more would bring it to the disk, a read would overwrite it. The disk records what it is asked to do, and
+ * what it was is held against what this driver saw: vblk_record.h.
  *
  *	kill [-n KILLS] [OPTION of kselftest_harness.h]
  */
@@ -24,6 +25,7 @@
 
 #include "vblk_dev.h"
 #include "vblk_inflight.h"
+#include "vblk_record.h"
 #include "kselftest_harness.h"
 
 #define DISK	(16 << 20)
@@ -31,7 +33,7 @@
 #define QUEUES	4
 #define NUM	128
 #define CELLS	32		/* per queue; the odd ones are on the late half of the disk */
-#define CELL	4096
+#define CELL	8192		/* at most: two pieces for the disk */
 #define GARBAGE	0xdeadbeef
 #define REAP_MS	8000
 
@@ -41,8 +43,10 @@ static unsigned int kills = KILLS;
 
 struct cell {
 	__u64 off, buf[2];
+	__u32 len;
 	__u32 seq;		/* of the last write that was used */
 	bool busy, write, at, used[2];
+	struct vd_record_req *rec;
 };
 
 /* What a VMM is to do. */
@@ -57,6 +61,7 @@ enum phase { STARTED, READY, RUNNING, RESET, AGAIN };
 struct guest {
 	struct vd_rig r;
 	struct vd_inflight region;
+	struct vd_record rec;
 	ino_t ino;
 	struct cell cell[QUEUES][CELLS];
 	struct cell *of[QUEUES][NUM];	/* by head */
@@ -90,38 +95,15 @@ static void tell(int fd, int what)
 static int rings(struct vd *d, const struct how *how)
 {
 	unsigned int i;
+	__u32 base;
 	int ret = 0;
 
 	for (i = 0; i < QUEUES && !ret; i++) {
-		struct vd_queue *q = d->q[i];
-		struct vhost_vring_addr addr = {
-			.index = i,
-			.desc_user_addr = q->desc_iova,
-			.avail_user_addr = q->avail_iova,
-			.used_user_addr = q->used_iova,
-		};
-
-		ret = vd_vring_state(d, VHOST_SET_VRING_NUM, i, q->num);
-		if (!ret && (how->fresh || how->base))
-			ret = vd_vring_state(d, VHOST_SET_VRING_BASE, i, how->base ? how->base[i] : q->ops->base(q));
-		ret = ret ?: vd_ioctl(d, VHOST_SET_VRING_ADDR, &addr) ?:
-		      vd_vring_file(d, VHOST_SET_VRING_KICK, i, q->kick) ?:
-		      vd_vring_file(d, VHOST_SET_VRING_CALL, i, q->call) ?:
-		      vd_vring_file(d, VHOST_SET_VRING_ERR, i, q->err) ?:
-		      vd_vring_state(d, VHOST_VDPA_SET_VRING_ENABLE, i, 1);
+		base = how->base ? how->base[i] : d->q[i]->ops->base(d->q[i]);
+		ret = vd_setup_queue(d, d->q[i], how->fresh || how->base ? &base : NULL);
 	}
 	return ret;
 }
-
-/* Again while @f is refused because of what is left of the owner before. */
-#define patiently(f) ({									\
-	long end = vd_now_ms() + VD_WAIT_MS;						\
-	int ret;									\
-	do {										\
-		ret = (f);								\
-	} while (ret == -EBUSY && vd_now_ms() < end && !poll(NULL, 0, 1));		\
-	ret;										\
-})
 
 static int vmm_run(struct guest *g, const struct how *how, int fd, int cmd)
 {
@@ -130,14 +112,15 @@ static int vmm_run(struct guest *g, const struct how *how, int fd, int cmd)
 
 	close(d->fd);
 	d->fd = vd_node_open(g->r.name, O_RDWR);
-	ret = d->fd < 0 ? d->fd : patiently(vd_negotiate(d));
+	ret = d->fd < 0 ? d->fd : vd_patiently(vd_negotiate(d));
 	if (!ret && !how->fresh)
-		ret = patiently(vd_inflight_set(d, &g->region.arg));
+		ret = vd_patiently(vd_inflight_set(d, &g->region.arg));
 	ret = ret ?: vd_map_all(d) ?: rings(d, how);
 	if (ret)
 		return ret;
 	tell(fd, READY);
-	ret = patiently(vd_driver_ok(d));
+	/* Nothing of the one before is out any more, or it is waited for in DRIVER_OK. */
+	ret = vd_record_mark(&g->rec) ?: vd_patiently(vd_driver_ok(d));
 	if (ret)
 		return ret;
 	tell(fd, RUNNING);
@@ -213,7 +196,7 @@ static void *cell_ptr(struct guest *g, struct cell *c)
 
 static bool submit(struct guest *g, unsigned int qi, struct cell *c)
 {
-	unsigned int first = 512 * (1 + random() % 7);
+	unsigned int first = 512 * (1 + random() % (c->len / 512 - 1));
 	bool indirect = random() % 2;
 	struct vd_buf b[2];
 	void *p;
@@ -222,14 +205,17 @@ static bool submit(struct guest *g, unsigned int qi, struct cell *c)
 	c->at = !c->at;
 	c->write = random() % 3;
 	p = cell_ptr(g, c);
-	if (c->used[c->at] && vd_check(p, CELL, c->off, GARBAGE) >= 0)
+	if (c->used[c->at] && vd_check(p, c->len, c->off, GARBAGE) >= 0)
 		return oops(g, "memory was written after its used entry", c->off);
 	c->used[c->at] = false;
-	vd_fill(p, CELL, c->off, c->write ? c->seq + 1 : GARBAGE);
+	vd_fill(p, c->len, c->off, c->write ? c->seq + 1 : GARBAGE);
 	b[0] = (struct vd_buf){ c->buf[c->at], first, !c->write };
-	b[1] = (struct vd_buf){ c->buf[c->at] + first, CELL - first, !c->write };
+	b[1] = (struct vd_buf){ c->buf[c->at] + first, c->len - first, !c->write };
 	if (!indirect)
-		b[0].len = CELL;
+		b[0].len = c->len;
+	c->rec = vd_record_submit(&g->rec, &(struct vd_record_req){
+		.queue = qi, .sector = c->off / 512, .sectors = c->len / 512, .write = c->write, .seed = c->seq + 1,
+	}, vd_now_ns());
 	head = vd_submit(g->r.d.q[qi], c->write ? VD_T_OUT : VD_T_IN, c->off / 512, b, indirect ? 2 : 1,
 			 indirect ? VD_INDIRECT : VD_DIRECT);
 	if (head < 0)
@@ -248,19 +234,20 @@ static bool ended(struct guest *g, unsigned int qi, int head)
 	int status = vd_slot_status(q, head);
 	void *p = cell_ptr(g, c);
 
+	vd_record_used(&g->rec, c->rec, vd_now_ns());
 	g->of[qi][head] = NULL;
 	c->busy = false;
 	g->busy--;
 	g->ended++;
 	if (status != VD_OK)
 		return oops(g, status == VD_NO_STATUS ? "no status" : "status", status);
-	if (q->used_len[head] != (c->write ? 1 : CELL + 1))
+	if (q->used_len[head] != (c->write ? 1 : c->len + 1))
 		return oops(g, "used length", q->used_len[head]);
 	if (c->write)
 		c->seq++;
-	else if (vd_check(p, CELL, c->off, c->seq) >= 0)
+	else if (vd_check(p, c->len, c->off, c->seq) >= 0)
 		return oops(g, "a read has not what was written last", c->off);
-	vd_fill(p, CELL, c->off, GARBAGE);
+	vd_fill(p, c->len, c->off, GARBAGE);
 	c->used[c->at] = true;
 	return true;
 }
@@ -342,24 +329,36 @@ static bool drain(struct guest *g)
 	return !g->wrong;
 }
 
+/* What the disk was asked to do so far. */
+static bool recorded(struct guest *g)
+{
+	return vd_record_read(&g->rec) || oops(g, g->rec.wrong, g->rec.where);
+}
+
 /* The disk itself, nothing being under way. */
 static bool verify(struct guest *g)
 {
 	unsigned int i, j, half;
 	__u8 *disk = malloc(QUEUES * CELLS / 2 * CELL);
 
+	if (recorded(g) && g->rec.out)
+		oops(g, "still at the disk", g->rec.out);
+
 	for (half = 0; half < 2 && !g->wrong; half++) {
-		if (vd_backing_read(&g->r.b, half * (DISK / 2), disk, QUEUES * CELLS / 2 * CELL))
+		__u64 from = half * (DISK / 2) + VD_RECORD_FROM;
+
+		if (vd_backing_read(&g->r.b, from, disk, QUEUES * CELLS / 2 * CELL))
 			oops(g, "reading the disk", half);
 		for (i = 0; i < QUEUES; i++)
 			for (j = half; j < CELLS; j += 2) {
 				struct cell *c = &g->cell[i][j];
 
-				if (vd_check(disk + c->off - half * (DISK / 2), CELL, c->off, c->seq) >= 0)
+				if (vd_check(disk + c->off - from, c->len, c->off, c->seq) >= 0)
 					oops(g, "a cell of the disk has not what was written last", c->off);
 			}
 	}
 	free(disk);
+	vd_record_drop(&g->rec);
 	return !g->wrong;
 }
 
@@ -377,7 +376,7 @@ static bool vmm_kill(struct guest *g)
 		return oops(g, "the VMM does not end", 0);
 	close(g->from);
 	close(g->to);
-	if (!reap(g))
+	if (!reap(g) || !recorded(g))
 		return false;
 	for (i = 0; i < QUEUES && g->region.map; i++) {
 		struct vd_queue *q = g->r.d.q[i];
@@ -386,6 +385,8 @@ static bool vmm_kill(struct guest *g)
 		for (j = 0; j < n; j++) {
 			if (heads[j] >= NUM || !q->busy[heads[j]])
 				return oops(g, "in flight in the region, and not for the driver", heads[j]);
+			vd_record_in_flight(&g->rec, g->of[i][heads[j]]->rec,
+					    vd_inflight_counter(&g->region, i, heads[j]));
 			/* The successor does not know which behind them were used before. */
 			if (q->seq[heads[j]] > q->latest)
 				q->latest = q->seq[heads[j]];
@@ -420,22 +421,28 @@ static struct guest *guest_new(struct vd_rig *r, bool packed)
 		if (!d->q[i])
 			return NULL;
 		d->nq = i + 1;
+		/* A few before the end of the index, or of the ring. */
+		vd_queue_start_at(d->q[i], packed ? 0x8000 | (NUM - 3) : 65533);
 		for (j = 0; j < CELLS; j++) {
 			struct cell *c = &g->cell[i][j];
 
-			c->off = (j % 2) * (DISK / 2) + (i * CELLS + j) / 2 * CELL;
-			c->buf[0] = vd_alloc(d, CELL, 4096);
-			c->buf[1] = vd_alloc(d, CELL, 4096);
-			vd_fill(disk + c->off % (DISK / 2), CELL, c->off, 0);
+			c->off = (j % 2) * (DISK / 2) + VD_RECORD_FROM + (i * CELLS + j) / 2 * CELL;
+			c->len = j % 8 < 2 ? CELL : CELL / 2;
+			c->buf[0] = vd_alloc(d, CELL, CELL);
+			c->buf[1] = vd_alloc(d, CELL, CELL);
 		}
 	}
 	for (j = 0; j < 2; j++) {
+		__u64 from = j * (DISK / 2) + VD_RECORD_FROM;
+
 		for (i = 0; i < QUEUES * CELLS / 2; i++)
-			vd_fill(disk + i * CELL, CELL, j * (DISK / 2) + i * CELL, 0);
-		if (vd_backing_write(&r->b, j * (DISK / 2), disk, QUEUES * CELLS / 2 * CELL))
+			vd_fill(disk + i * CELL, CELL, from + i * CELL, 0);
+		if (vd_backing_write(&r->b, from, disk, QUEUES * CELLS / 2 * CELL))
 			return NULL;
 	}
 	free(disk);
+	if (vd_record_open(&g->rec, DISK / 512))
+		return NULL;
 	/* the first of the VMMs, without a region, and what it makes for itself */
 	if (!vmm_go(g, &(struct how){ .fresh = true }) || vd_inflight_take(d, &g->region, packed))
 		return NULL;
@@ -462,7 +469,7 @@ FIXTURE_SETUP(kill)
 
 	self->seed = vd_now_ms();
 	srandom(self->seed);
-	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM_MIXED, DISK, &c, NULL));
+	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM_RECORD, DISK, &c, NULL));
 	self->g = guest_new(&self->r, variant->packed);
 	ASSERT_NE(NULL, self->g);
 }
@@ -498,7 +505,9 @@ static bool killed_anywhere(struct guest *g)
 			ok = drain(g) && verify(g);
 	}
 	ok = ok && drain(g) && verify(g);
-	printf("# %u kills, %lu requests ended, %lu in flight at the kills, %u at most\n", i, g->ended, g->taken, g->most);
+	printf("# %u kills, %lu requests ended, %lu in flight at the kills, %u at most, %lu done again\n", i, g->ended,
+	       g->taken, g->most, g->rec.repeated);
+	printf("# %lu bios, %lu of them refused or failed\n", g->rec.bios, g->rec.refused);
 	if (ok && g->most < CELLS)
 		return oops(g, "too few in flight", g->most);
 	if (ok && g->taken < n * CELLS / 2)
@@ -506,7 +515,7 @@ static bool killed_anywhere(struct guest *g)
 	return ok;
 }
 
-TEST_F_TIMEOUT(kill, anywhere, 290)
+TEST_F_TIMEOUT(kill, anywhere, 3400)
 {
 	struct guest *g = self->g;
 
@@ -514,7 +523,7 @@ TEST_F_TIMEOUT(kill, anywhere, 290)
 }
 
 /* While it takes over, again and again: none of them gets further than a part of it. */
-TEST_F_TIMEOUT(kill, in_recovery, 120)
+TEST_F_TIMEOUT(kill, in_recovery, 3400)
 {
 	unsigned int i, n = rounds();
 	struct guest *g = self->g;
@@ -662,8 +671,13 @@ static void forget(struct guest *g)
 		g->r.d.q[i]->latest = g->r.d.q[i]->added;
 		vd_drain_fd(g->r.d.q[i]->call);
 		vd_drain_fd(g->r.d.q[i]->kick);
-		for (j = 0; j < CELLS; j++)
-			g->cell[i][j].busy = false;
+		for (j = 0; j < CELLS; j++) {
+			struct cell *c = &g->cell[i][j];
+
+			if (c->busy)
+				vd_record_void(&g->rec, c->rec, vd_now_ns());
+			c->busy = false;
+		}
 	}
 	memset(g->of, 0, sizeof(g->of));
 	g->submitted -= g->busy;
@@ -685,15 +699,17 @@ TEST_F_TIMEOUT(kill, successor_without_the_region, 60)
 	memcpy(was, g->region.map, g->region.arg.mmap_size);
 	OK(settle(g));
 	OK(thaw(g));
+	OK(recorded(g));
 	for (i = 0; i < QUEUES; i++)
 		for (j = 1; j < CELLS; j += 2) {
 			struct cell *c = &g->cell[i][j];
 
 			/* executed or not, nobody knows */
-			ASSERT_EQ(0, vd_backing_read(&self->r.b, c->off, data, CELL));
-			if (vd_check(data, CELL, c->off, c->seq + 1) < 0)
+			ASSERT_EQ(0, vd_backing_read(&self->r.b, c->off, data, c->len));
+			if (vd_check(data, c->len, c->off, c->seq + 1) < 0)
 				c->seq++;
 		}
+	vd_record_drop(&g->rec);
 	forget(g);
 	OK(vmm_go(g, &(struct how){ .fresh = true }));
 	ASSERT_EQ(0, vd_inflight_take(&g->r.d, &next, variant->packed));
@@ -783,7 +799,7 @@ FIXTURE_SETUP(order)
 
 	self->seed = vd_now_ms();
 	srandom(self->seed);
-	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM_MIXED, DISK, &c, NULL));
+	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM_RECORD, DISK, &c, NULL));
 	self->g = guest_new(&self->r, variant->packed);
 	ASSERT_NE(NULL, self->g);
 }
@@ -793,7 +809,7 @@ FIXTURE_TEARDOWN_PARENT(order)
 	EXPECT_EQ(0, vd_rig_free(&self->r));
 }
 
-TEST_F_TIMEOUT(order, anywhere, 290)
+TEST_F_TIMEOUT(order, anywhere, 3400)
 {
 	struct guest *g = self->g;
 

@@ -48,12 +48,12 @@ says() {
 	[[ $out == *"$text"* && $(wc -l <<<"$out") == 1 ]] || { echo "it said: $out"; return 1; }
 }
 
-# path of our module $1 for the kernel that runs: in MODDIR, or the newest that the checkout has.
+# path of our module $1 (below a folder $2) for the kernel that runs: in MODDIR, or the newest that the checkout has.
 module() {
 	local ko
 	while read -r ko; do
 		[[ $(modinfo -F vermagic "$ko") == "$(uname -r) "* ]] && echo "$ko" && return
-	done < <(find "${MODDIR:-$top}" -name "$1.ko" -path "*drivers/*" -printf '%T@ %p\n' | sort -rn |
+	done < <(find "${MODDIR:-$top}" -name "$1.ko" -path "*/${2:-drivers}/*" -printf '%T@ %p\n' | sort -rn |
 		cut -d ' ' -f 2-)
 }
 
@@ -84,6 +84,11 @@ load_modules() {
 
 unload_modules() {
 	rmmod vhost_blk && rmmod vhost_inflight
+}
+
+# The disk that records: not ours to ship, so it is there for all of a run.
+load_record() {
+	[[ -d /sys/module/dm_vblk_record ]] || insmod "$(module dm-vblk-record tools/testing/modules)"
 }
 
 # Room for files: a tmpfs, and an ext4 on a loop device on it.

@@ -27,13 +27,14 @@ programs=(
 	"framing 120 -v nullb512_indirect"
 	"hostile 90"
 	"notify 90 -v event_idx"
-	"upgrade 120 -v packed -T attributes"
+	"upgrade 200 -v packed -T attributes"
 	"fault 300 -v split -v packed_partial_order -F control"
 	"iotlb 90 -v v2_memfd"
 	"lifecycle 200 -V file -V block"
 	"death 200 -V file -V block"
 	"inflight 120 -F content -T another_layout"
 	"requests 90 -v packed_in_order"
+	"record 60"
 	"kill 200 -v split -v packed_in_order"
 	"supervisor 120 -v packed_store"
 	"ctl.sh 60 -"
@@ -108,7 +109,7 @@ run_one() {
 main() {
 	echo "TAP version 13"
 	load_deps
-	if ! make_room || ! load_modules; then
+	if ! make_room || ! load_modules || ! load_record; then
 		echo "Bail out! the modules or the file systems for the tests are not there"
 		exit 1
 	fi
@@ -124,7 +125,7 @@ main() {
 			[[ -z $quick ]] || words[1]=$((words[1] * 3))
 			[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
 		done
-		if unload_modules; then
+		if unload_modules && rmmod dm_vblk_record; then
 			report pass "modules can be removed at the end"
 		else
 			report fail "modules can be removed at the end"

@@ -199,7 +199,7 @@ int vd_negotiate(struct vd *d)
 	return vd_ioctl(d, VHOST_SET_BACKEND_FEATURES, &backend);
 }
 
-static int vd_setup_queue(struct vd *d, struct vd_queue *q)
+int vd_setup_queue(struct vd *d, struct vd_queue *q, const __u32 *base)
 {
 	struct vhost_vring_addr addr = {
 		.index = q->index,
@@ -210,7 +210,7 @@ static int vd_setup_queue(struct vd *d, struct vd_queue *q)
 
 	vd_queue_features(q);
 	return vd_vring_state(d, VHOST_SET_VRING_NUM, q->index, q->num) ?:
-	       vd_vring_state(d, VHOST_SET_VRING_BASE, q->index, q->ops->base(q)) ?:
+	       (base ? vd_vring_state(d, VHOST_SET_VRING_BASE, q->index, *base) : 0) ?:
 	       vd_ioctl(d, VHOST_SET_VRING_ADDR, &addr) ?:
 	       vd_vring_file(d, VHOST_SET_VRING_KICK, q->index, d->opts.no_kickfd ? -1 : q->kick) ?:
 	       vd_vring_file(d, VHOST_SET_VRING_CALL, q->index, q->polled ? -1 : q->call) ?:
@@ -221,6 +221,7 @@ static int vd_setup_queue(struct vd *d, struct vd_queue *q)
 int vd_setup_queues(struct vd *d)
 {
 	unsigned int i;
+	__u32 base;
 	int ret = 0;
 
 	for (i = 0; i < d->opts.num_queues && !ret; i++) {
@@ -230,7 +231,8 @@ int vd_setup_queues(struct vd *d)
 				return -ENOMEM;
 			d->nq = i + 1;
 		}
-		ret = vd_setup_queue(d, d->q[i]);
+		base = d->q[i]->ops->base(d->q[i]);
+		ret = vd_setup_queue(d, d->q[i], &base);
 	}
 	return ret;
 }
@@ -336,7 +338,8 @@ int vd_rig_free(struct vd_rig *r)
 {
 	int ret = 0;
 
-	if (r->b.kind == VD_DM || r->b.kind == VD_DM_WAIT || r->b.kind == VD_EXT4_DM || r->b.kind == VD_DM_MIXED)
+	if (r->b.kind == VD_DM || r->b.kind == VD_DM_WAIT || r->b.kind == VD_EXT4_DM || r->b.kind == VD_DM_MIXED ||
+	    r->b.kind == VD_DM_RECORD || r->b.kind == VD_DM_RECORD_SLOW)
 		vd_backing_thaw(&r->b);
 	if (r->created)
 		ret = vd_remove(r->name);

@@ -8,6 +8,8 @@
 #ifndef VBLK_DEV_H
 #define VBLK_DEV_H
 
+#include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +47,8 @@ enum vd_backing_kind {
 	VD_LOOP4096,		/* loop device on tmpfs, 4096-byte sectors; discards and zeroes */
 	VD_NULLB_CACHE,		/* null_blk with a volatile cache and no FUA */
 	VD_DM_MIXED,		/* dm-linear over two disks: the second half answers late, and can be frozen */
+	VD_DM_RECORD,		/* the same, and it writes down what it is asked to do: vblk_record.h */
+	VD_DM_RECORD_SLOW,	/* and answers later still */
 };
 
 struct vd_backing {
@@ -57,7 +61,7 @@ struct vd_backing {
 	char mnt[VD_PATH_LEN];	/* VD_EXT4_DM: where it is mounted; VD_LOOP4096: the file */
 };
 
-#define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this */
+#define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this, VD_DM_RECORD_SLOW's second half, too */
 #define VD_SLOWER_MS	1500	/* and VD_NULLB_SLOWER after this */
 #define VD_MIXED_MS	10	/* and the second half of VD_DM_MIXED after this */
 
@@ -68,7 +72,7 @@ int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, siz
 int vd_backing_resize(struct vd_backing *b, __u64 bytes);
 long vd_backing_flushes(const struct vd_backing *b);	/* that reached the disk so far */
 int vd_backing_inflight(const struct vd_backing *b, unsigned int n);	/* until a null_blk has @n */
-int vd_backing_freeze(const struct vd_backing *b);	/* VD_DM_MIXED: the second half */
+int vd_backing_freeze(const struct vd_backing *b);	/* VD_DM_MIXED, VD_DM_RECORD*: the second half */
 int vd_backing_thaw(const struct vd_backing *b);
 
 /* What is zero, NULL or -1 keeps the default of the kernel. */
@@ -104,6 +108,7 @@ int vd_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int vd_kmsg_open(void);
 int vd_kmsg_count(int fd, const char *needle);
 long vd_now_ms(void);
+__u64 vd_now_ns(void);
 unsigned int vd_rounds(unsigned int n);	/* @n, or a part of it where time is short */
 /* A child that must end by itself (or was killed) within @ms: 0 and its status, or -ETIMEDOUT. */
 int vd_child_end(pid_t pid, int *status, int ms);
@@ -154,7 +159,8 @@ struct vd {
 /* In pieces, in the order a client calls them, or vd_start() for all of it. */
 int vd_open(struct vd *d, const char *name, const struct vd_opts *opts);
 int vd_negotiate(struct vd *d);			/* owner, status 3, features, FEATURES_OK, backend features */
-int vd_setup_queues(struct vd *d);		/* allocates rings, NUM BASE ADDR KICK CALL ERR ENABLE */
+int vd_setup_queue(struct vd *d, struct vd_queue *q, const __u32 *base);	/* NUM BASE ADDR KICK CALL ERR ENABLE */
+int vd_setup_queues(struct vd *d);		/* allocates rings, and that */
 int vd_map_all(struct vd *d);
 int vd_driver_ok(struct vd *d);			/* CONFIG_CALL and DRIVER_OK */
 int vd_start(struct vd *d, const char *name, const struct vd_opts *opts);
@@ -173,6 +179,17 @@ int vd_resume(struct vd *d);	/* everything used must have been reaped */
 int vd_vring_state(struct vd *d, unsigned long cmd, unsigned int index, unsigned int num);
 int vd_vring_file(struct vd *d, unsigned long cmd, unsigned int index, int fd);
 __s64 vd_get_base(struct vd *d, unsigned int index);
+
+/* Again while it is refused because of what is left of the owner before. */
+#define vd_patiently(f) ({									\
+	long _end = vd_now_ms() + VD_WAIT_MS;							\
+	int _ret;										\
+												\
+	do {											\
+		_ret = (f);									\
+	} while (_ret == -EBUSY && vd_now_ms() < _end && !poll(NULL, 0, 1));			\
+	_ret;											\
+})
 
 /* One IOTLB message; returns what write() returned, or -errno. */
 int vd_msg(struct vd *d, __u8 type, __u64 iova, __u64 size, void *va, __u8 perm);

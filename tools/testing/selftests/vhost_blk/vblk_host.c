@@ -25,6 +25,14 @@ long vd_now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+__u64 vd_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
 unsigned int vd_rounds(unsigned int n)
 {
 	return getenv("VBLK_QUICK") ? (n + 7) / 8 : n;
@@ -242,6 +250,7 @@ static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 {
 	static const unsigned int late_ms[] = {
 		[VD_NULLB_SLOW] = VD_SLOW_MS, [VD_NULLB_SLOWER] = VD_SLOWER_MS, [VD_DM_MIXED] = VD_MIXED_MS,
+		[VD_DM_RECORD] = VD_MIXED_MS, [VD_DM_RECORD_SLOW] = VD_SLOW_MS,
 	};
 	unsigned int ms = kind < sizeof(late_ms) / sizeof(*late_ms) ? late_ms[kind] : 0;
 	char path[VD_PATH_LEN];
@@ -255,6 +264,9 @@ static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 	      nullb_set(id, "blocksize", kind == VD_NULLB4096 ? 4096 : 512);
 	if (!ret && ms)
 		ret = nullb_set(id, "irqmode", 2) ?: nullb_set(id, "completion_nsec", 1000000ULL * ms);
+	/* What is longer comes in pieces. */
+	if (!ret && (kind == VD_DM_RECORD || kind == VD_DM_RECORD_SLOW))
+		ret = nullb_set(id, "max_sectors", 8);
 	if (!ret && kind == VD_NULLB_DISCARD)
 		ret = nullb_set(id, "discard", 1);
 	if (!ret && kind == VD_NULLB_CACHE)
@@ -341,9 +353,15 @@ static int dm_make(struct vd_backing *b)
 	       dm_node(b->id, b->path);
 }
 
+static bool mixed(const struct vd_backing *b)
+{
+	return b->kind == VD_DM_MIXED || b->kind == VD_DM_RECORD || b->kind == VD_DM_RECORD_SLOW;
+}
+
 /* The second half is on a disk of its own, a dm-linear over a null_blk, both @id with an s. */
 static int mixed_make(struct vd_backing *b)
 {
+	const char *top = b->kind == VD_DM_MIXED ? "linear" : "vblk-record";
 	__u64 half = b->bytes / 1024;
 	char slow[VD_NAME_LEN + 1], path[VD_PATH_LEN];
 	int ret;
@@ -353,8 +371,8 @@ static int mixed_make(struct vd_backing *b)
 	      nullb_make(slow, b->kind, b->bytes / 2) ?:
 	      vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", slow, half, slow) ?:
 	      dm_node(slow, path);
-	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0\n%llu %llu linear %s 0'",
-			     b->id, half, b->id, half, half, path) ?: dm_node(b->id, b->path);
+	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu %s /dev/%s 0\n%llu %llu %s %s 0'",
+			     b->id, half, top, b->id, half, half, top, path) ?: dm_node(b->id, b->path);
 }
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes)
@@ -377,6 +395,8 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	case VD_DM_WAIT:
 		return dm_make(b);
 	case VD_DM_MIXED:
+	case VD_DM_RECORD:
+	case VD_DM_RECORD_SLOW:
 		return mixed_make(b);
 	case VD_LOOP4096:
 		return loop_make(b);
@@ -397,7 +417,7 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 
 void vd_backing_free(struct vd_backing *b)
 {
-	bool dm = b->kind == VD_DM || b->kind == VD_DM_WAIT || b->kind == VD_DM_MIXED || b->mnt[0];
+	bool dm = b->kind == VD_DM || b->kind == VD_DM_WAIT || mixed(b) || b->mnt[0];
 	char slow[VD_NAME_LEN + 1];
 
 	if (!b->id[0])
@@ -420,7 +440,7 @@ void vd_backing_free(struct vd_backing *b)
 	}
 	if (b->block || b->mnt[0])
 		nullb_free(b->id);
-	if (b->kind == VD_DM_MIXED) {
+	if (mixed(b)) {
 		snprintf(slow, sizeof(slow), "%ss", b->id);
 		vd_run("dmsetup --noudevsync remove --retry %s", slow);
 		nullb_free(slow);
@@ -514,7 +534,7 @@ int vd_backing_inflight(const struct vd_backing *b, unsigned int n)
 
 static const char *late_half(const struct vd_backing *b)
 {
-	return b->kind == VD_DM_MIXED ? "s" : "";
+	return mixed(b) ? "s" : "";
 }
 
 int vd_backing_freeze(const struct vd_backing *b)

@@ -78,6 +78,20 @@ static inline unsigned int vd_inflight_heads(const struct vd_inflight *r, unsign
 	return n;
 }
 
+/* The counter of one that is in flight, by head or id. */
+static inline __u64 vd_inflight_counter(const struct vd_inflight *r, unsigned int queue, __u16 head)
+{
+	struct vhost_inflight_region_packed *p = vd_inflight_packed(r, queue);
+	unsigned int i;
+
+	if (!r->packed)
+		return vd_inflight_split(r, queue)->desc[head].counter;
+	for (i = 0; i < r->arg.queue_size; i++)
+		if (p->desc[i].inflight && p->desc[p->desc[i].last % r->arg.queue_size].id == head)
+			return p->desc[i].counter;
+	return 0;
+}
+
 /* Until there are @n. */
 static inline int vd_inflight_wait(const struct vd_inflight *r, unsigned int queue, unsigned int n)
 {
