@@ -58,6 +58,12 @@ static int vinf_queue_unpark(struct vinf_queue *q, const struct vinf_engine_ops 
 {
 	int ret = 0;
 
+	/*
+	 * Not parked: it may be the one that could not be, whose worker keeps the lock for as long
+	 * as it likes.
+	 */
+	if (READ_ONCE(q->engine))
+		return 0;
 	mutex_lock(&q->lock);
 	if (q->running && !q->engine && !READ_ONCE(q->dead)) {
 		if (q->vq.features & VINF_RING_FEATURES & ~ops->features) {
