@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The engine is exchanged under running devices: requests at the disk, held back, not begun yet. */
+/*
+ * The engine is exchanged under running devices: requests at the disk, held back, not begun yet. The disk writes down what it
+ * is asked to do: each request once, whoever sent it and whoever gave it back.
+ */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
-#include "vblk_dev.h"
+#include "vblk_record.h"
 #include "kselftest_harness.h"
 
 #define DISK	(16 << 20)
-#define LATE	(DISK / 1024)	/* sector where the late half of VD_DM_MIXED begins */
+#define LATE	(DISK / 1024)	/* sector where the late half of the disk begins */
 #define IOVA	0x200000
 #define QUEUES	4
 #define NUM	64
@@ -57,14 +64,16 @@ struct load {
 	bool busy[SECTORS];
 	__u16 at[VD_MAX_NUM];
 	const char *wrong;
+	struct vd_record *rec;
+	struct vd_record_req *req[SECTORS];
 };
 
-/* As many writes as there is room for, half of them to the late half of the disk. */
-static void fill(struct load *l)
+/* Up to so many writes, as there is room for, half of them to the late half of the disk. */
+static void fill_some(struct load *l, unsigned int most)
 {
-	unsigned int n;
+	unsigned int n, need = l->q->d->features & VD_F_INDIRECT ? 1 : 3;
 
-	for (n = 0; n < SECTORS && l->q->nr_free; n++) {
+	for (n = 0; n < most && l->q->nr_free >= need; n++) {
 		unsigned int i = l->next++ % SECTORS;
 		int head = l->q->free[l->q->nr_free - 1];
 		struct vd_buf b = { .addr = l->data + head * 512, .len = 512 };
@@ -73,6 +82,9 @@ static void fill(struct load *l)
 		if (l->busy[i])
 			continue;
 		vd_fill(vd_ptr(l->q->d, b.addr), 512, sector * 512, l->version[i] + 1);
+		l->req[i] = vd_record_submit(l->rec, &(struct vd_record_req){
+			.queue = l->q->index, .sector = sector, .sectors = 1, .write = true, .seed = l->version[i] + 1,
+		}, vd_now_ns());
 		if (vd_submit(l->q, VD_T_OUT, sector, &b, 1,
 			      l->q->d->features & VD_F_INDIRECT ? VD_INDIRECT : VD_DIRECT) != head)
 			break;
@@ -84,11 +96,17 @@ static void fill(struct load *l)
 	vd_kick(l->q);
 }
 
+static void fill(struct load *l)
+{
+	fill_some(l, SECTORS);
+}
+
 static void over(struct load *l)
 {
 	int head;
 
 	while ((head = vd_reap(l->q)) >= 0) {
+		vd_record_used(l->rec, l->req[l->at[head]], vd_now_ns());
 		if (vd_slot_status(l->q, head))
 			l->wrong = "a request failed";
 		l->busy[l->at[head]] = false;
@@ -128,9 +146,45 @@ static int compare(struct load *l)
 	return 0;
 }
 
-FIXTURE(upgrade) {
+/* All is over: nothing is left at the disk, and each request was there once, in one piece. */
+static int once(struct vd_record *r, unsigned long requests)
+{
+	if (!vd_record_read(r))
+		printf("# %s (%ld)\n", r->wrong, r->where);
+	return r->wrong || r->out || r->ended != requests ? -EBADMSG : 0;
+}
+
+/* A device of four queues with a load for each. */
+struct four {
 	struct vd_rig r;
+	struct vd_record rec;
 	struct load l[QUEUES];
+};
+
+static int four_make(struct four *f, enum vd_backing_kind kind, __u64 features)
+{
+	struct vd_config c = {
+		.num_queues = QUEUES, .packed = true, .in_order = true, .partial_order = true,
+	};
+	struct vd_opts o = {
+		.iova = IOVA, .num = NUM, .num_queues = QUEUES, .drop_features = RING_FEATURES & ~features,
+	};
+	struct vd *d = &f->r.d;
+	int i, ret;
+
+	ret = vd_rig_make(&f->r, kind, DISK, &c, NULL) ?: vd_start(d, f->r.name, &o) ?:
+	      vd_record_open(&f->rec, DISK / 512);
+	for (i = 0; i < QUEUES && !ret; i++) {
+		f->l[i].q = d->q[i];
+		f->l[i].rec = &f->rec;
+		f->l[i].data = vd_alloc(d, NUM * 512, 4096);
+		f->l[i].first = VD_RECORD_FROM / 512 + i * SECTORS;
+	}
+	return ret;
+}
+
+FIXTURE(upgrade) {
+	struct four f;
 };
 
 FIXTURE_VARIANT(upgrade) {
@@ -145,29 +199,12 @@ FIXTURE_VARIANT_ADD(upgrade, all) { RING_FEATURES };
 
 FIXTURE_SETUP(upgrade)
 {
-	struct vd_config c = {
-		.num_queues = QUEUES, .packed = true, .in_order = true, .partial_order = true,
-	};
-	struct vd_opts o = {
-		.iova = IOVA, .num = NUM, .num_queues = QUEUES,
-		.drop_features = RING_FEATURES & ~variant->features,
-	};
-	struct vd *d = &self->r.d;
-	int i;
-
-	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM_MIXED, DISK, &c, NULL));
-	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
-	for (i = 0; i < QUEUES; i++) {
-		self->l[i].q = d->q[i];
-		self->l[i].data = vd_alloc(d, NUM * 512, 4096);
-		self->l[i].first = i * SECTORS;
-		ASSERT_NE(VD_NOADDR, self->l[i].data);
-	}
+	ASSERT_EQ(0, four_make(&self->f, VD_DM_RECORD, variant->features));
 }
 
 FIXTURE_TEARDOWN_PARENT(upgrade)
 {
-	EXPECT_EQ(0, vd_rig_free(&self->r));
+	EXPECT_EQ(0, vd_rig_free(&self->f.r));
 }
 
 static unsigned int out(struct vd *d)
@@ -191,6 +228,18 @@ static int taken(struct vd *d, unsigned int n)
 	return 0;
 }
 
+/* That were made available so far. */
+static unsigned long requests(const struct load *l)
+{
+	unsigned long n = 0;
+	unsigned int i, j;
+
+	for (i = 0; i < QUEUES; i++)
+		for (j = 0; j < SECTORS; j++)
+			n += l[i].version[j];
+	return n;
+}
+
 TEST_F_TIMEOUT(upgrade, under_load, 120)
 {
 	/* What holds at once: a request takes a third of a ring without tables. */
@@ -199,39 +248,122 @@ TEST_F_TIMEOUT(upgrade, under_load, 120)
 
 	for (n = 0; n < rounds; n++) {
 		for (i = 0; i < QUEUES; i++) {
-			over(&self->l[i]);
-			fill(&self->l[i]);
+			over(&self->f.l[i]);
+			fill(&self->f.l[i]);
 		}
-		ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
+		ASSERT_EQ(0, vd_backing_freeze(&self->f.r.b));
 		for (i = 0; i < QUEUES; i++) {
-			over(&self->l[i]);
-			fill(&self->l[i]);
+			over(&self->f.l[i]);
+			fill(&self->f.l[i]);
 		}
-		EXPECT_EQ(0, taken(&self->r.d, least));
+		EXPECT_EQ(0, taken(&self->f.r.d, least));
 		ms = exchange();
 		ASSERT_LE(0, ms);
 		for (i = 0; i < QUEUES; i++)
-			vd_vague(self->l[i].q);
+			vd_vague(self->f.l[i].q);
 		sum += ms;
 		most = ms > most ? ms : most;
 		/* Some come back to the engine that did not send them. */
-		ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
+		ASSERT_EQ(0, vd_backing_thaw(&self->f.r.b));
 		if (n & 1)
 			for (i = 0; i < QUEUES; i++)
-				ASSERT_EQ(0, finish(&self->l[i])) TH_LOG("queue %u: %s", i, self->l[i].wrong);
+				ASSERT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
 	}
-	for (i = 0; i < QUEUES; i++) {
-		EXPECT_EQ(0, finish(&self->l[i])) TH_LOG("queue %u: %s", i, self->l[i].wrong);
-		EXPECT_EQ(0, compare(&self->l[i]));
-	}
-	EXPECT_EQ(0xf, vd_status(&self->r.d));
+	for (i = 0; i < QUEUES; i++)
+		EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
+	EXPECT_EQ(0, once(&self->f.rec, requests(self->f.l)));
+	for (i = 0; i < QUEUES; i++)
+		EXPECT_EQ(0, compare(&self->f.l[i]));
+	EXPECT_EQ(0xf, vd_status(&self->f.r.d));
 	TH_LOG("%u exchanges, mean %ld ms, longest %ld ms", rounds, sum / rounds, most);
 }
 
-/* A queue without an engine is a device that is slow: stop, reset and close end as they do then. */
-TEST_F(upgrade, stop_without_an_engine)
+/* A worker waits for a page that userspace does not bring: the engine stays, and all runs on. */
+TEST_F_TIMEOUT(upgrade, timed_out_in_a_page_fault, 60)
 {
-	struct vd *d = &self->r.d;
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_zeropage zero = { 0 };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), i;
+	struct vd *d = &self->f.r.d;
+	struct vd_buf b = { .addr = vd_alloc(d, 4096, 4096), .len = 4096 };
+	long begin;
+
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	reg.range.start = (unsigned long)vd_ptr(d, b.addr);
+	reg.range.len = b.len;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	ASSERT_LE(0, vd_submit(d->q[0], VD_T_OUT, 0, &b, 1, VD_DIRECT));
+	vd_kick(d->q[0]);
+	ASSERT_EQ(1, poll(&(struct pollfd){ .fd = uffd, .events = POLLIN }, 1, VD_WAIT_MS));
+
+	begin = vd_now_ms();
+	EXPECT_EQ(-ETIMEDOUT, detach(300));
+	EXPECT_LE(300, vd_now_ms() - begin);
+	EXPECT_GT(300 + VD_WAIT_MS / 2, vd_now_ms() - begin);
+	for (i = 1; i < QUEUES; i++) {
+		fill(&self->f.l[i]);
+		EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
+	}
+	EXPECT_EQ(-EIO, vd_run("rmmod vhost_blk"));
+
+	zero.range = reg.range;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	EXPECT_EQ(0, vd_wait(d->q[0], 1, VD_WAIT_MS));
+	ASSERT_LE(0, exchange());
+	fill(&self->f.l[0]);
+	EXPECT_EQ(0, finish(&self->f.l[0])) TH_LOG("%s", self->f.l[0].wrong);
+	close(uffd);
+}
+
+static int is_stopped(pid_t pid)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	char path[64], text[512], *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	do {
+		if (vd_read_file(path, text, sizeof(text)) < 0)
+			return -errno;
+		p = strrchr(text, ')');
+		if (p && p[2] == 'T')
+			return 0;
+	} while (vd_now_ms() < end);
+	return -ETIMEDOUT;
+}
+
+/* The VMM stands still, and with it the workers: that is no reason to wait. */
+TEST_F_TIMEOUT(upgrade, owner_is_stopped, 60)
+{
+	pid_t pid, owner = getpid();
+	int i, status;
+
+	for (i = 0; i < QUEUES; i++)
+		fill_some(&self->f.l[i], 16);
+	EXPECT_EQ(0, taken(&self->f.r.d, QUEUES));
+	pid = fork();
+	if (!pid) {
+		long ms;
+
+		kill(owner, SIGSTOP);
+		ms = is_stopped(owner) ? -1 : exchange();
+		kill(owner, SIGCONT);
+		_exit(ms < 0);
+	}
+	ASSERT_EQ(0, vd_child_end(pid, &status, VD_WAIT_MS));
+	EXPECT_EQ(0, status);
+	for (i = 0; i < QUEUES; i++) {
+		vd_vague(self->f.l[i].q);
+		EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
+	}
+	EXPECT_EQ(0, once(&self->f.rec, QUEUES * 16));
+}
+
+/* A queue without an engine is a device that is slow: stop, reset and close end as they do then. */
+TEST_F_TIMEOUT(upgrade, stop_without_an_engine, 60)
+{
+	struct vd *d = &self->f.r.d;
 	int i;
 
 	ASSERT_EQ(0, detach(5000));
@@ -239,36 +371,95 @@ TEST_F(upgrade, stop_without_an_engine)
 	EXPECT_EQ(0, vd_ioctl(d, VHOST_VDPA_GET_STATUS, &(__u8){ 0 }));
 	ASSERT_EQ(0, replace(ENGINE));
 	for (i = 0; i < QUEUES; i++)
-		fill(&self->l[i]);
+		fill(&self->f.l[i]);
 	ASSERT_EQ(0, vd_suspend(d));
 	for (i = 0; i < QUEUES; i++)
-		over(&self->l[i]);
+		over(&self->f.l[i]);
 	/* Suspended: no queue has the old engine, and the next one resumes. */
 	ASSERT_LE(0, exchange());
 	ASSERT_EQ(0, vd_resume(d));
 	for (i = 0; i < QUEUES; i++) {
-		fill(&self->l[i]);
-		EXPECT_EQ(0, finish(&self->l[i]));
-		EXPECT_EQ(0, compare(&self->l[i]));
+		fill(&self->f.l[i]);
+		EXPECT_EQ(0, finish(&self->f.l[i]));
+		EXPECT_EQ(0, compare(&self->f.l[i]));
 	}
 }
 
 /* The owner is closed while nobody serves it: the device is free at once. */
 TEST_F(upgrade, closed_without_an_engine)
 {
-	struct vd *d = &self->r.d;
+	struct vd *d = &self->f.r.d;
 	struct vd other = { 0 };
 	struct vd_opts o = { .iova = IOVA, .num = NUM };
 	int i;
 
 	for (i = 0; i < QUEUES; i++)
-		fill(&self->l[i]);
+		fill(&self->f.l[i]);
 	ASSERT_EQ(0, detach(5000));
 	vd_close(d);
 	ASSERT_EQ(0, replace(ENGINE));
-	ASSERT_EQ(0, vd_start(&other, self->r.name, &o));
+	ASSERT_EQ(0, vd_start(&other, self->f.r.name, &o));
 	EXPECT_EQ(0, vd_rw(other.q[0], VD_T_OUT, 0, vd_alloc(&other, 512, 512), 512));
 	vd_close(&other);
+}
+
+FIXTURE(held_back) {
+	struct four f;
+};
+
+FIXTURE_VARIANT(held_back) {
+	__u64 features;
+};
+
+FIXTURE_VARIANT_ADD(held_back, split) { VD_F_EVENT_IDX | VD_F_IN_ORDER };
+FIXTURE_VARIANT_ADD(held_back, packed) { VD_F_PACKED | VD_F_IN_ORDER };
+
+FIXTURE_SETUP(held_back)
+{
+	ASSERT_EQ(0, four_make(&self->f, VD_DM_RECORD_SLOW, variant->features));
+}
+
+FIXTURE_TEARDOWN_PARENT(held_back)
+{
+	EXPECT_EQ(0, vd_rig_free(&self->f.r));
+}
+
+/*
+ * The disk has done every other request when the engine leaves. In order these wait for those before them, which are still out:
+ * the next engine gives them back, and does none of them again.
+ */
+TEST_F_TIMEOUT(held_back, is_not_done_again, 60)
+{
+	unsigned int i, tries, n = 16;
+	long held = 0, end;
+
+	for (tries = 1; !held && tries <= 5; tries++) {
+		/* The late ones first. */
+		for (i = 0; i < QUEUES; i++) {
+			self->f.l[i].next = 1;
+			fill_some(&self->f.l[i], n);
+			EXPECT_EQ(n, self->f.l[i].out);
+		}
+		end = vd_now_ms() + VD_WAIT_MS;
+		while (vd_record_read(&self->f.rec) && self->f.rec.ended < QUEUES * (n * tries - n / 2))
+			ASSERT_GT(end, vd_now_ms());
+		ASSERT_EQ(0, detach(5000));
+		/* Nobody gives anything back now. */
+		vd_record_read(&self->f.rec);
+		held = self->f.rec.ended;
+		for (i = 0; i < QUEUES; i++) {
+			over(&self->f.l[i]);
+			held -= self->f.l[i].q->reaped;
+		}
+		ASSERT_EQ(0, replace(ENGINE));
+		for (i = 0; i < QUEUES; i++) {
+			vd_vague(self->f.l[i].q);
+			EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
+		}
+		EXPECT_EQ(0, once(&self->f.rec, QUEUES * n * tries));
+	}
+	EXPECT_LT(0, held);
+	TH_LOG("%ld were done and not given back", held);
 }
 
 struct opener {
