@@ -35,6 +35,7 @@ programs=(
 	"inflight 120 -F content -T another_layout"
 	"requests 90 -v packed_in_order"
 	"record 60"
+	"peers 200 -v packed"
 	"kill 200 -v split -v packed_in_order"
 	"supervisor 120 -v packed_store"
 	"ctl.sh 60 -"
