@@ -37,7 +37,7 @@ programs=(
 	"record 60"
 	"peers 200 -v packed"
 	"kill 200 -v split -v packed_in_order"
-	"supervisor 120 -v packed_store"
+	"supervisor 200 -v packed_store"
 	"ctl.sh 60 -"
 	"upgrade.sh 90 -"
 	"../../../vhost-blkctl/test-udev.sh 60 -"
