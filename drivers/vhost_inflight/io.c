@@ -271,6 +271,17 @@ void vinf_io_retry(struct vinf_queue *q)
 		vinf_io_cancel(q);
 }
 
+/* How many requests of a queue wait for room at the disk. */
+unsigned int vinf_io_unsent(struct vinf_queue *q)
+{
+	unsigned int n;
+
+	spin_lock_irq(&q->retry_lock);
+	n = list_count_nodes(&q->retry);
+	spin_unlock_irq(&q->retry_lock);
+	return n;
+}
+
 /**
  * vinf_io_cancel - take back what was not submitted
  * @q: queue, @dead

@@ -126,6 +126,31 @@ DECLARE_EVENT_CLASS(vinf_engine,
 );
 
 /**
+ * vinf_park - a running queue has no engine, until the vinf_attach of the next one
+ *
+ * @depth requests are taken from the ring and not returned.  For @unsent of these the disk had no
+ * room yet: they are recorded and wait for the holder's next attempt.
+ */
+TRACE_EVENT(vinf_park,
+	TP_PROTO(struct vinf_queue *q, unsigned int unsent),
+	TP_ARGS(q, unsent),
+	TP_STRUCT__entry(
+		__string(name, q->dev->name)
+		__field(u16, index)
+		__field(u32, depth)
+		__field(u32, unsent)
+	),
+	TP_fast_assign(
+		__assign_str(name);
+		__entry->index = q->vq.index;
+		__entry->depth = q->vq.depth;
+		__entry->unsent = unsent;
+	),
+	TP_printk("%s queue %u depth %u unsent %u", __get_str(name), __entry->index, __entry->depth,
+		  __entry->unsent)
+);
+
+/**
  * vinf_detach - all queues were taken from the engine, or none
  */
 DEFINE_EVENT(vinf_engine, vinf_detach, TP_PROTO(int ret), TP_ARGS(ret));

@@ -223,6 +223,7 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 		  const struct vinf_range *ranges);
 void vinf_io_release(struct vinf_io *io);
 void vinf_io_retry(struct vinf_queue *q);
+unsigned int vinf_io_unsent(struct vinf_queue *q);
 void vinf_io_cancel(struct vinf_queue *q);
 int vinf_io_pool_init(struct vinf_queue *q, u16 num);
 void vinf_io_pool_destroy(struct vinf_queue *q);
