@@ -7,11 +7,10 @@ Debian's Linux 6.12, and a newer one for VIRTIO_F_IN_ORDER, which Linux knows fr
 import itertools
 import os
 import sys
-import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guest import Disk, Guest, GuestError, insert_kvm, run  # noqa: E402
+from guest import Disk, Guest, GuestError, insert_kvm, null_blk, run  # noqa: E402
+from tap import Tap  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
@@ -156,19 +155,14 @@ def prepare(modules, kernels):
     assert any("in_order" in c.acked for c in combinations), "no guest knows IN_ORDER"
     run(f"{TOP}/tools/vm/insert", *modules)
     insert_kvm()
-    run("modprobe", "null_blk", "nr_devices=0")
     run("modprobe", "dm_mod")
-    for name, latency in (("fast", ()), ("slow", (("irqmode", 2), ("completion_nsec", 1000000)))):
-        null = f"/sys/kernel/config/nullb/{name}"
-        os.mkdir(null)
-        for key, value in (("size", (len(combinations) * DISK // 2) >> 20), ("blocksize", 512),
-                           ("memory_backed", 1), ("discard", 1), *latency, ("power", 1)):
-            with open(f"{null}/{key}", "w", encoding="ascii") as attribute:
-                attribute.write(str(value))
+    half = (len(combinations) * DISK // 2) >> 20
+    fast = null_blk("fast", half, discard=1)
+    slow = null_blk("slow", half, discard=1, irqmode=2, completion_nsec=1000000)
     sectors = DISK // 512
     for i, c in enumerate(combinations):
         run("dmsetup", "create", c.name, "--table", f"0 {sectors} striped 2 16 "
-            f"/dev/fast {i * sectors // 2} /dev/slow {i * sectors // 2}")
+            f"{fast} {i * sectors // 2} {slow} {i * sectors // 2}")
         c.create(f"/dev/mapper/{c.name}")
 
 
@@ -178,33 +172,6 @@ def clean(modules, kernels):
         c.disk.delete()
         run("dmsetup", "remove", c.name)
     run(f"{TOP}/tools/vm/insert", "--remove", *modules)
-
-
-class Tap:
-    """Numbered results."""
-
-    def __init__(self, plan):
-        self.number = self.failed = 0
-        print(f"TAP version 13\n1..{plan}", flush=True)
-
-    def test(self, title, function, *arguments):
-        """Calls a function, which says what there is to say or raises; whether it was good."""
-        self.number += 1
-        begin = time.monotonic()
-        try:
-            said = function(*arguments) or f"{time.monotonic() - begin:.0f} s"
-        except (GuestError, AssertionError, OSError, ValueError, KeyError) as error:
-            self.failed += 1
-            print(f"not ok {self.number} {title}")
-            for line in f"{type(error).__name__}: {error}".splitlines():
-                print(f"#   {line}")
-            for frame in traceback.extract_tb(error.__traceback__)[-3:]:
-                print(f"#     {os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}")
-        else:
-            print(f"ok {self.number} {title}\n# {said}", flush=True)
-            return True
-        sys.stdout.flush()
-        return False
 
 
 def main():

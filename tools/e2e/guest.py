@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+ROOT = "/sys/kernel/config/vhost_blk"
+
 
 class GuestError(Exception):
     """The guest, or QEMU, did not do what it should have done in time."""
@@ -56,7 +58,8 @@ class Lines:
 class Guest:
     """QEMU with one vhost-vdpa disk per node in vhostdevs, and a shell in its guest."""
 
-    def __init__(self, kernel, initramfs, vhostdevs, log, cpus=2, memory="640M", extra=()):
+    def __init__(self, kernel, initramfs, vhostdevs, log, cpus=2, memory="640M", append="",
+                 extra=()):
         self.log = open(log, "wb")
         self.cpus = cpus
         self.dir = tempfile.TemporaryDirectory()
@@ -67,7 +70,8 @@ class Guest:
             "-kernel", kernel, "-initrd", initramfs,
             # One processor boots, booted() adds the rest: booting all at once, they spin on each
             # other, for minutes where the host is emulated too. For the same reason no watchdog.
-            "-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off nowatchdog maxcpus=1",
+            "-append", "console=ttyS0 loglevel=4 panic=-1 mitigations=off nowatchdog maxcpus=1 "
+            + append,
             "-chardev", f"socket,id=serial,path={serial},server=on,wait=on",
             "-serial", "chardev:serial",
             "-qmp", f"unix:{qmp},server=on,wait=off",
@@ -205,6 +209,48 @@ def insert_kvm():
             break
     if not os.path.exists("/dev/kvm"):
         raise GuestError("this machine has no KVM: it wants 'tools/vm/run --svm'")
+
+
+def null_blk(name, mib, **attributes):
+    """A disk in memory with attributes of the kernel's null_blk, and its node."""
+    run("modprobe", "null_blk", "nr_devices=0")
+    folder = f"/sys/kernel/config/nullb/{name}"
+    os.mkdir(folder)
+    attributes = {"size": mib, "blocksize": 512, "memory_backed": 1, **attributes, "power": 1}
+    for key, value in attributes.items():
+        with open(f"{folder}/{key}", "w", encoding="ascii") as attribute:
+            attribute.write(str(value))
+    return f"/dev/{name}"
+
+
+class Engines:
+    """Builds of the engine that take each other's place under running devices."""
+
+    COMMAND = f"echo 5000 >{ROOT}/detach; rmmod vhost_blk; insmod vhost_blk.ko"
+
+    def __init__(self, ctl, modules):
+        self.ctl, self.files = ctl, []
+        for i, module in enumerate(modules):
+            # What is installed has no debug information either, and is ten times smaller.
+            os.makedirs(f"/run/engines/{i}")
+            self.files.append(f"/run/engines/{i}/vhost_blk.ko")
+            run("strip", "-g", "-o", self.files[i], module)
+
+    def exchange(self):
+        """The next one for the one that runs; the pause in milliseconds."""
+        begin = time.monotonic()
+        with open(f"{ROOT}/detach", "w", encoding="ascii") as detach:
+            detach.write("5000")
+        run("rmmod", "vhost_blk")
+        run("insmod", self.files[1])
+        self.files.reverse()
+        return (time.monotonic() - begin) * 1000
+
+    @staticmethod
+    def name():
+        """What the one that runs calls itself."""
+        with open(f"{ROOT}/engine", encoding="ascii") as engine:
+            return engine.read().strip()
 
 
 class Disk:

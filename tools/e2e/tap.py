@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Results of tests as TAP."""
+import os
+import sys
+import time
+import traceback
+
+from guest import GuestError
+
+
+class Tap:
+    """Numbered results."""
+
+    def __init__(self, plan):
+        self.number = self.failed = 0
+        print(f"TAP version 13\n1..{plan}", flush=True)
+
+    def test(self, title, function, *arguments):
+        """Calls a function, which says what there is to say or raises; whether it was good."""
+        self.number += 1
+        begin = time.monotonic()
+        try:
+            said = function(*arguments) or f"{time.monotonic() - begin:.0f} s"
+        except (GuestError, AssertionError, OSError, ValueError, KeyError) as error:
+            self.failed += 1
+            print(f"not ok {self.number} {title}")
+            for line in f"{type(error).__name__}: {error}".splitlines():
+                print(f"#   {line}")
+            for frame in traceback.extract_tb(error.__traceback__)[-3:]:
+                print(f"#     {os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}")
+        else:
+            print(f"ok {self.number} {title}\n# {said}", flush=True)
+            return True
+        sys.stdout.flush()
+        return False
