@@ -13,8 +13,6 @@ import tempfile
 import threading
 import time
 
-ROOT = "/sys/kernel/config/vhost_blk"
-
 
 class GuestError(Exception):
     """The guest, or QEMU, did not do what it should have done in time."""
@@ -226,8 +224,6 @@ def null_blk(name, mib, **attributes):
 class Engines:
     """Builds of the engine that take each other's place under running devices."""
 
-    COMMAND = f"echo 5000 >{ROOT}/detach; rmmod vhost_blk; insmod vhost_blk.ko"
-
     def __init__(self, ctl, modules):
         self.ctl, self.files = ctl, []
         for i, module in enumerate(modules):
@@ -237,20 +233,13 @@ class Engines:
             run("strip", "-g", "-o", self.files[i], module)
 
     def exchange(self):
-        """The next one for the one that runs; the pause in milliseconds."""
-        begin = time.monotonic()
-        with open(f"{ROOT}/detach", "w", encoding="ascii") as detach:
-            detach.write("5000")
-        run("rmmod", "vhost_blk")
-        run("insmod", self.files[1])
+        """The next one for the one that runs: what 'vhost-blkctl upgrade --json' says."""
+        runs, follows = self.files
+        said = json.loads(run(self.ctl, "upgrade", follows, "--fallback", runs, "--json"))
+        if not said["upgraded"]:
+            raise GuestError(f"nothing was exchanged: {said}")
         self.files.reverse()
-        return (time.monotonic() - begin) * 1000
-
-    @staticmethod
-    def name():
-        """What the one that runs calls itself."""
-        with open(f"{ROOT}/engine", encoding="ascii") as engine:
-            return engine.read().strip()
+        return said
 
 
 class Disk:
