@@ -5,11 +5,12 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
-from guest import Disk, Guest, GuestError, insert_kvm, run  # noqa: E402
+from guest import Disk, Engines, Guest, GuestError, insert_kvm, run  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
 START = time.monotonic()
+EXCHANGES = 4
 
 
 def tell(text):
@@ -43,11 +44,40 @@ def counters(disk):
               f"{q['calls']} interrupts", flush=True)
 
 
+# Copies the file tree and checks the copy, over and over, with nothing left in the guest's cache.
+LOAD = ("cd /mnt; n=0; until [ -e /tmp/stop ]; do rm -rf copy; cp -a tree copy; sync; "
+        "echo 3 >/proc/sys/vm/drop_caches; (cd copy && sha256sum -c -s /mnt/sums) || break; "
+        "n=$((n + 1)); done; rm -rf copy; cd /; echo $n >/tmp/copies")
+
+
+def upgrades(guest, disk, engines):
+    """The engine is exchanged while the guest copies files."""
+    print(f"    guest# {LOAD} &", flush=True)
+    guest.sh(f"rm -f /tmp/stop; ({LOAD}) >/tmp/said 2>&1 &")
+    for _ in range(EXCHANGES):
+        # The counters tell that the guest is at work again, and when it waits for the disk.
+        busy = disk.total("requests") + 20
+        deadline = time.monotonic() + 60
+        while disk.total("requests") < busy or not disk.total("depth"):
+            if time.monotonic() > deadline:
+                raise GuestError("the guest has nothing to do with its disk")
+        print(f"    host#  vhost-blkctl upgrade {engines.files[1]}", flush=True)
+        said = engines.exchange()
+        print(f"           {said['to']} took over from {said['from']}, the devices paused for "
+              f"{said['pause_ms']:.0f} ms", flush=True)
+    print("    guest# touch /tmp/stop; wait", flush=True)
+    copies = int(guest.sh("touch /tmp/stop; wait; cat /tmp/copies", 300))
+    if not copies or guest.sh("cat /tmp/said"):
+        raise GuestError(f"a copy was wrong: {guest.sh('cat /tmp/said')}")
+    print(f"           copies made and every file of them right: {copies}", flush=True)
+    in_guest(guest, "dmesg | grep -ciE 'error|blocked for more' || true")
+
+
 CHECK = "cd /mnt/tree && sha256sum -c -s /mnt/sums && echo $(wc -l </mnt/sums) files are right; cd /"
 
 
 def main():
-    kernel, initramfs, *modules = sys.argv[1:]
+    kernel, initramfs, *modules, other = sys.argv[1:]
     release = os.uname().release
     tell(f"The host: Debian's kernel {release}. Two modules are inserted.")
     host(f"{TOP}/tools/vm/insert", *modules)
@@ -78,6 +108,9 @@ def main():
     in_guest(guest, "df -h /mnt | tail -n 1")
     tell("What the host sees of it:")
     counters(disk)
+
+    tell("While the guest copies files, the engine is exchanged: for another build, and back.")
+    upgrades(guest, disk, Engines(CTL, [modules[1], other]))
 
     tell("The guest reboots ...")
     guest.start("umount /mnt; reboot -f")
