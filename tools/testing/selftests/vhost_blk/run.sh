@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# usage: run.sh [--quick] [--verbose] [PROGRAM [OPTION...]]
+# usage: run.sh [--quick] [--verbose] [--limit S] [PROGRAM [OPTION...]]
 #
 # Runs all tests of this folder, or one program with options of kselftest_harness.h, on the kernel
 # that is running, as root: in a virtual machine. Inserts our modules from below MODDIR (default:
 # the newest build in the checkout), and now and then an engine with fault points from below
 # FAULTDIR, which 'fault' needs. One stream of TAP, the totals in its last line. --quick: the
-# part that a slow debug kernel has the time for; --verbose: what passing tests say, too.
+# part that a slow debug kernel has the time for; --verbose: what passing tests say, too; --limit: how
+# long one program may take, 300 s.
 #
 # Exit status: 0 all passed, 1 one failed, was skipped or did not run, 2 usage.
 # shellcheck source=lib.sh disable=SC2154
@@ -44,11 +45,12 @@ programs=(
 	"unload.sh 240 5"
 )
 
-quick='' verbose=''
+quick='' verbose='' limit=300
 while [[ ${1:-} == -* ]]; do
 	case $1 in
 	--quick) quick=1 ;;
 	--verbose) verbose=1 ;;
+	--limit) limit=$2 && shift ;;
 	-h | --help) sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
 	*) sed -n 4p "$0" >&2; exit 2 ;;
 	esac
@@ -118,7 +120,7 @@ main() {
 		[[ -x $here/$1 ]] || { echo "Bail out! there is no $1"; exit 2; }
 		local prog=$1
 		shift
-		run_one "$prog" 300 "$@"
+		run_one "$prog" "$limit" "$@"
 	else
 		for entry in "${programs[@]}"; do
 			read -ra words <<<"$entry"
