@@ -147,7 +147,7 @@ static int successor(FIXTURE_DATA(peers) *self, const struct vhost_inflight_fd *
 }
 
 /* A region that is all zero says nothing about where the ring is. */
-TEST_F(peers, b1_a_fresh_region_is_not_a_crash)
+TEST_F_TIMEOUT(peers, b1_a_fresh_region_is_not_a_crash, 120)
 {
 	struct vhost_inflight_fd fresh = self->reg.arg;
 	struct vd *d = &self->r.d;
@@ -176,7 +176,7 @@ TEST_F(peers, b1_a_fresh_region_is_not_a_crash)
 }
 
 /* A GET_ID is answered while it is taken: the flag must not be set after it was cleared. */
-TEST_F(peers, b3_an_answer_at_once_leaves_nothing_in_flight)
+TEST_F_TIMEOUT(peers, b3_an_answer_at_once_leaves_nothing_in_flight, 120)
 {
 	struct vd_queue *q = self->r.d.q[0];
 	struct vd_buf id = { .addr = self->data, .len = 20, .write = true };
@@ -195,7 +195,7 @@ TEST_F(peers, b3_an_answer_at_once_leaves_nothing_in_flight)
 }
 
 /* What came back early is gone, what is in flight is done again, at all places of the ring; with the disk as witness. */
-TEST_F_TIMEOUT(peers, b4_b8_out_of_order_then_a_reconnect, 60)
+TEST_F_TIMEOUT(peers, b4_b8_out_of_order_then_a_reconnect, 120)
 {
 	unsigned int i, round, late;
 
@@ -215,7 +215,7 @@ TEST_F_TIMEOUT(peers, b4_b8_out_of_order_then_a_reconnect, 60)
 }
 
 /* Found by DRIVER_OK, not yet done again when the guest resets the device: it is void, and so it is without a DRIVER_OK. */
-TEST_F(peers, b5_a_reset_of_the_guest_voids_what_was_to_be_done_again)
+TEST_F_TIMEOUT(peers, b5_a_reset_of_the_guest_voids_what_was_to_be_done_again, 120)
 {
 	struct vd *d = &self->r.d;
 	int i, started;
@@ -243,7 +243,7 @@ TEST_F(peers, b5_a_reset_of_the_guest_voids_what_was_to_be_done_again)
 }
 
 /* The message's numbers are not believed, and no file is kept that was not taken: its file system can be unmounted. */
-TEST_F(peers, b6_no_number_is_believed_and_no_file_leaks)
+TEST_F_TIMEOUT(peers, b6_no_number_is_believed_and_no_file_leaks, 120)
 {
 	static const struct {
 		__u16 num_queues, queue_size;
@@ -302,7 +302,7 @@ TEST_F(peers, b6_no_number_is_believed_and_no_file_leaks)
 }
 
 /* An address in the region, or in a table it leads to, is what the guest could have written: the ring is broken, no more. */
-TEST_F(peers, b7_wild_addresses_break_the_ring_and_nothing_else)
+TEST_F_TIMEOUT(peers, b7_wild_addresses_break_the_ring_and_nothing_else, 120)
 {
 	struct vhost_inflight_region_packed *p = vd_inflight_packed(&self->reg, 0);
 	struct vd *d = &self->r.d;
@@ -330,7 +330,7 @@ TEST_F(peers, b7_wild_addresses_break_the_ring_and_nothing_else)
 }
 
 /* Which layout the region has is not known before the features are. */
-TEST_F(peers, b8_no_region_before_the_format_of_the_ring)
+TEST_F_TIMEOUT(peers, b8_no_region_before_the_format_of_the_ring, 120)
 {
 	struct vd *d = &self->r.d;
 
@@ -359,7 +359,7 @@ TEST_F(peers, b8_no_region_before_the_format_of_the_ring)
 }
 
 /* The guest makes a buffer available that the successor has from the region. */
-TEST_F(peers, b9_a_head_in_flight_made_available_again)
+TEST_F_TIMEOUT(peers, b9_a_head_in_flight_made_available_again, 120)
 {
 	struct vd *d = &self->r.d;
 	struct vd_queue *q = d->q[0];
@@ -385,7 +385,7 @@ TEST_F(peers, b9_a_head_in_flight_made_available_again)
 }
 
 /* Available, and nobody has to kick: not for what was there before, and then as ever, by the event index. */
-TEST_F(peers, b10_what_was_available_before_needs_no_kick)
+TEST_F_TIMEOUT(peers, b10_what_was_available_before_needs_no_kick, 120)
 {
 	struct vd_queue *q = self->r.d.q[0];
 	unsigned int i;
@@ -413,7 +413,7 @@ TEST_F(peers, b10_what_was_available_before_needs_no_kick)
 }
 
 /* What makes no sense is not taken: the position is before it, and whoever comes when it does make sense takes it. */
-TEST_F(peers, b11_a_bad_chain_is_not_taken)
+TEST_F_TIMEOUT(peers, b11_a_bad_chain_is_not_taken, 120)
 {
 	struct vd *d = &self->r.d;
 	struct vd_queue *q = d->q[0];
