@@ -36,7 +36,7 @@ programs=(
 	"inflight 120 -F content -T another_layout"
 	"requests 90 -v packed_in_order"
 	"record 60"
-	"peers 200 -v packed"
+	"peers 200 -r peers.packed.b5_a_reset_of_the_guest_voids_what_was_to_be_done_again"
 	"kill 200 -v split -v packed_in_order"
 	"supervisor 200 -v packed_store"
 	"ctl.sh 60 -"
