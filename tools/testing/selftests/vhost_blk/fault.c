@@ -238,54 +238,21 @@ static bool engine(struct guest *g, const char *path, const char *fault)
 	return true;
 }
 
-static int rings(struct vd *d)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < QUEUES && !ret; i++) {
-		struct vd_queue *q = d->q[i];
-		struct vhost_vring_addr addr = {
-			.index = i,
-			.desc_user_addr = q->desc_iova,
-			.avail_user_addr = q->avail_iova,
-			.used_user_addr = q->used_iova,
-		};
-
-		vd_queue_features(q);
-		ret = vd_vring_state(d, VHOST_SET_VRING_NUM, i, q->num) ?:
-		      vd_ioctl(d, VHOST_SET_VRING_ADDR, &addr) ?:
-		      vd_vring_file(d, VHOST_SET_VRING_KICK, i, q->kick) ?:
-		      vd_vring_file(d, VHOST_SET_VRING_CALL, i, q->call) ?:
-		      vd_vring_file(d, VHOST_SET_VRING_ERR, i, q->err) ?:
-		      vd_vring_state(d, VHOST_VDPA_SET_VRING_ENABLE, i, 1);
-	}
-	return ret;
-}
-
-/* Again while @f is refused because of what is left of the owner before. */
-#define patiently(f) ({									\
-	long until = vd_now_ms() + VD_WAIT_MS;						\
-	int ret;									\
-											\
-	do {										\
-		ret = (f);								\
-	} while (ret == -EBUSY && vd_now_ms() < until && !poll(NULL, 0, 1));		\
-	ret;										\
-})
-
 /* The next owner goes on with the region, and has nothing else. */
 static bool successor(struct guest *g)
 {
 	struct vd *d = &g->r.d;
+	unsigned int i;
 	int ret;
 
 	close(d->fd);
 	d->fd = vd_node_open(g->r.name, O_RDWR);
 	if (d->fd < 0)
 		return no(g, "open", d->fd);
-	ret = patiently(vd_negotiate(d)) ?: patiently(vd_inflight_set(d, &g->region.arg)) ?: vd_map_all(d) ?: rings(d) ?:
-	      vd_driver_ok(d);
+	ret = vd_patiently(vd_negotiate(d)) ?: vd_patiently(vd_inflight_set(d, &g->region.arg)) ?: vd_map_all(d);
+	for (i = 0; i < QUEUES && !ret; i++)
+		ret = vd_setup_queue(d, d->q[i], NULL);
+	ret = ret ?: vd_driver_ok(d);
 	alive(g);
 	return !ret || no(g, "DRIVER_OK of the next owner", ret);
 }
