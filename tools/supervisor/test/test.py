@@ -323,7 +323,12 @@ class Rig:
             return sum(int(n) for n in f.read().rsplit(")", 1)[1].split()[11:13])
 
     def open_fds(self):
-        return [os.readlink(f"/proc/{self.pid}/fd/{f}") for f in os.listdir(f"/proc/{self.pid}/fd")]
+        found = []
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            # it may close one meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
+        return found
 
 
 def ino(fd):
