@@ -55,10 +55,10 @@ def upgrades(guest, disk, engines):
     print(f"    guest# {LOAD} &", flush=True)
     guest.sh(f"rm -f /tmp/stop; ({LOAD}) >/tmp/said 2>&1 &")
     for _ in range(EXCHANGES):
-        # The counters tell that the guest is at work again, and when it waits for the disk.
-        busy = disk.total("requests") + 20
-        deadline = time.monotonic() + 60
-        while disk.total("requests") < busy or not disk.total("depth"):
+        # The counters tell that the guest is at work, after the exchange before.
+        busy = disk.total("requests") + 100
+        deadline = time.monotonic() + 120
+        while disk.total("requests") < busy:
             if time.monotonic() > deadline:
                 raise GuestError("the guest has nothing to do with its disk")
         print(f"    host#  vhost-blkctl upgrade {engines.files[1]}", flush=True)
