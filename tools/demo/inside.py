@@ -70,7 +70,7 @@ def upgrades(guest, disk, engines):
     if not copies or guest.sh("cat /tmp/said"):
         raise GuestError(f"a copy was wrong: {guest.sh('cat /tmp/said')}")
     print(f"           copies made and every file of them right: {copies}", flush=True)
-    in_guest(guest, "dmesg | grep -ciE 'error|blocked for more' || true")
+    in_guest(guest, "dmesg | grep -cE 'I/O error|blocked for more' || true")
 
 
 CHECK = "cd /mnt/tree && sha256sum -c -s /mnt/sums && echo $(wc -l </mnt/sums) files are right; cd /"
