@@ -127,10 +127,13 @@ static void reversed(struct kunit *test)
 			virtq_get_pos(&g->vq, &after);
 			KUNIT_EXPECT_EQ(test, after.used, before.used);
 			KUNIT_EXPECT_EQ(test, after.used_wrap, before.used_wrap);
+			KUNIT_EXPECT_TRUE(test, virtq_in_flight(&g->vq, chain[i].id));
 		}
 		guest_want_call(g);
 		guest_publish(g, &chain[0], len[0]);
 		KUNIT_EXPECT_TRUE(test, virtq_need_call(&g->vq));
+		for (i = 0; i < 4; i++)
+			KUNIT_EXPECT_FALSE(test, virtq_in_flight(&g->vq, chain[i].id));
 		expect_run(g, chain, len, 4);
 		expect_nothing(g);
 		virtq_get_pos(&g->vq, &after);

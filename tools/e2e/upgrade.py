@@ -78,10 +78,6 @@ class Events:
         """Forgets what was before."""
         self._write("trace", "")
 
-    def measure(self, name):
-        """One run of fio without an exchange."""
-        self.alone[name] = max(self.alone.get(name, 0), self.load(name).stop())
-
     def exchange(self, name):
         """Milliseconds from the first queue parked to the end; depth and unsent of each queue."""
         with open(f"{self.folder}/trace", encoding="ascii") as file:
