@@ -102,7 +102,8 @@ def load(m, seconds):
 
 def stop_cont(m):
     """stop and cont under load: nothing moves while stopped, fio's data is right"""
-    load(m, 15)
+    # For longer than it takes: at its end nothing moves any more, and rightly so.
+    load(m, 45)
     # Often: a notification that is lost in one cont of fifty hangs a guest for good.
     for _ in range(30):
         m.guest.qmp("stop")
