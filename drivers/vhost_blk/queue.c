@@ -47,6 +47,7 @@ struct vblk_again {
  * @mem: guest memory
  * @limits: of the device; the capacity is looked up at every turn
  * @rings_gen: &vinf_vq.rings_gen of the rings that @ring uses
+ * @lost: nothing is known of the ring, and nothing is served
  * @nr_done: answers waiting to be published
  * @published: something was published since the driver was last considered for a notification
  * @done: the answers
@@ -63,6 +64,7 @@ struct vblk_queue {
 	struct virtq_mem mem;
 	struct vblk_limits limits;
 	u32 rings_gen;
+	bool lost;
 	unsigned int nr_done;
 	bool published;
 	struct virtq_done done[VBLK_BATCH];
@@ -143,7 +145,7 @@ static void vblk_save_pos(struct vblk_queue *q, struct vinf_vq *vq)
 {
 	struct virtq_pos pos;
 
-	if (fault_dead())
+	if (q->lost || fault_dead())
 		return;
 	virtq_get_pos(&q->ring, &pos);
 	vq->pos = (struct vinf_pos){
@@ -224,12 +226,50 @@ static int vblk_queue_open(struct vblk_queue *q, struct vinf_vq *vq)
 	}, &q->again->found.pos);
 }
 
+/*
+ * What is at the disk must be in flight by the region as well, or there is no telling where its
+ * answer goes. Others can write to the region.
+ */
+static int vblk_check_kept(struct vblk_queue *q, struct vinf_vq *vq)
+{
+	struct inflight_found *found = &q->again->found;
+	u16 id;
+
+	memset(found->mark, 0, sizeof(found->mark));
+	for (id = 0; id < found->nr; id++)
+		found->mark[found->buf[id].id] = 1;
+	for (id = 0; id < vq->num; id++)
+		if (vinf_vq_req(vq, id)->busy && !found->mark[id])
+			return -EUCLEAN;
+	return 0;
+}
+
+/*
+ * A queue of which it is not known any more what is in flight: it is broken, and what comes back from
+ * the disk is dropped. It must not keep the engine from other queues.
+ */
+static void vblk_lose(struct vblk_queue *q, struct vinf_vq *vq, int err)
+{
+	u32 depth = 0;
+	u16 id;
+
+	q->lost = true;
+	kvfree(q->again);
+	q->again = NULL;
+	for (id = 0; id < vq->num; id++)
+		depth += vinf_vq_req(vq, id)->busy;
+	WRITE_ONCE(vq->depth, depth);
+	vq->gone = 1;
+	vinf_vq_broken(vq, err, "its ring or inflight region was changed by somebody else");
+}
+
 /**
  * vblk_queue_start - &vinf_engine_ops.start
  * @vq: queue with its rings and its region mapped
  *
  * Return: 0; -ENOMEM; -EINVAL when the ring's size, alignment or position make no sense; the errnos
- * of inflight_open().
+ * of inflight_open(). In an exchange of engines -ENOMEM alone: a queue whose ring or region makes no
+ * sense is broken, and no other notices.
  */
 int vblk_queue_start(struct vinf_vq *vq)
 {
@@ -241,10 +281,16 @@ int vblk_queue_start(struct vinf_vq *vq)
 		return -ENOMEM;
 	fault_enter(&q->fault, vq);
 	ret = vblk_queue_open(q, vq);
+	if (!ret && vq->kept)
+		ret = vblk_check_kept(q, vq);
 	if (!ret) {
 		vq->priv = q;
 		WRITE_ONCE(vq->depth, q->again->found.nr);
 		vblk_save_pos(q, vq);
+	} else if (vq->kept && ret != -ENOMEM) {
+		vq->priv = q;
+		vblk_lose(q, vq, ret);
+		ret = 0;
 	}
 	fault_leave(&q->fault);
 	if (ret)
@@ -458,6 +504,9 @@ static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct vir
 	struct vblk_cmd cmd = { .ranges = q->ranges };
 	int ret;
 
+	/* The disk has it: an id in flight can be in the ring only if somebody wrote to the region. */
+	if (unlikely(req->busy))
+		return -EEXIST;
 	ret = vblk_parse(&q->limits, &q->mem, chain, &cmd);
 	if (ret)
 		return ret;
@@ -605,6 +654,10 @@ static bool vblk_turn(struct vblk_queue *q, struct vinf_vq *vq)
 {
 	bool more = false;
 
+	if (q->lost) {
+		vblk_reap(q, vq);
+		return false;
+	}
 	if (q->rings_gen != vq->rings_gen) {
 		virtq_set_rings(&q->ring, vq->rings.desc, vq->rings.driver, vq->rings.device);
 		q->rings_gen = vq->rings_gen;

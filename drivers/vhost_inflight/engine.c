@@ -37,10 +37,10 @@ static int vinf_queue_park(struct vinf_queue *q, unsigned long deadline)
 {
 	int ret;
 
-	WRITE_ONCE(q->held, true);
+	WRITE_ONCE(q->parked, true);
 	ret = vinf_queue_lock_until(q, deadline);
 	if (ret) {
-		WRITE_ONCE(q->held, false);
+		WRITE_ONCE(q->parked, false);
 		vinf_queue_wake(q);
 		return ret;
 	}
@@ -54,16 +54,20 @@ static int vinf_queue_park(struct vinf_queue *q, unsigned long deadline)
 	return 0;
 }
 
-/* Give a parked queue an engine.  0 or the errno of &vinf_engine_ops.start, and it stays parked. */
-static int vinf_queue_unpark(struct vinf_queue *q, const struct vinf_engine_ops *ops)
+/*
+ * Give a parked queue an engine, which does not get to a turn before vinf_queue_unpark().
+ *
+ * Return: 0 or the errno of &vinf_engine_ops.start.
+ */
+static int vinf_queue_adopt(struct vinf_queue *q, const struct vinf_engine_ops *ops)
 {
 	int ret = 0;
 
 	/*
-	 * Not parked: it may be the one that could not be, whose worker keeps the lock for as long
-	 * as it likes.
+	 * Not one that could not be parked, whose worker keeps the lock for as long as it likes,
+	 * nor one that is being started, which gets no engine while they are exchanged.
 	 */
-	if (READ_ONCE(q->engine))
+	if (READ_ONCE(q->engine) || !READ_ONCE(q->running))
 		return 0;
 	mutex_lock(&q->lock);
 	if (q->running && !q->engine && !READ_ONCE(q->dead)) {
@@ -79,12 +83,28 @@ static int vinf_queue_unpark(struct vinf_queue *q, const struct vinf_engine_ops 
 			q->engine = ops;
 		}
 	}
-	if (!ret) {
-		WRITE_ONCE(q->held, false);
-		vinf_queue_wake(q);
-	}
 	mutex_unlock(&q->lock);
 	return ret;
+}
+
+/* Take it back: no turn has seen it. */
+static void vinf_queue_disown(struct vinf_queue *q, const struct vinf_engine_ops *ops)
+{
+	if (!READ_ONCE(q->parked) || READ_ONCE(q->engine) != ops)
+		return;
+	mutex_lock(&q->lock);
+	if (q->engine == ops) {
+		ops->stop(&q->vq);
+		module_put(ops->owner);
+		q->engine = NULL;
+	}
+	mutex_unlock(&q->lock);
+}
+
+static void vinf_queue_unpark(struct vinf_queue *q)
+{
+	WRITE_ONCE(q->parked, false);
+	vinf_queue_wake(q);
 }
 
 static int vinf_park_all(unsigned long deadline)
@@ -99,26 +119,43 @@ static int vinf_park_all(unsigned long deadline)
 	return ret;
 }
 
-/* All of them or none. */
-static int vinf_unpark_all(const struct vinf_engine_ops *ops)
+static int vinf_adopt_all(const struct vinf_engine_ops *ops)
 {
 	struct vinf_dev *dev;
-	int i, ret = 0;
+	int i, ret;
 
 	lockdep_assert_held(&vinf_devs_lock);
 	list_for_each_entry(dev, &vinf_devs, link) {
-		for (i = 0; i < dev->nr_queues && !ret; i++)
-			ret = vinf_queue_unpark(&dev->queue[i], ops);
-		if (ret) {
+		for (i = 0; i < dev->nr_queues; i++) {
+			ret = vinf_queue_adopt(&dev->queue[i], ops);
+			if (!ret)
+				continue;
 			pr_err("engine %s refused: it can't go on with queue %d of %s (%d)\n",
-			       ops->name, i - 1, dev->name, ret);
-			break;
+			       ops->name, i, dev->name, ret);
+			return ret;
 		}
 	}
-	if (!ret)
-		return 0;
-	/* Those that have it already: it was never in a turn for longer than a moment. */
-	WARN_ON(vinf_park_all(jiffies + VINF_ENGINE_WAIT));
+	return 0;
+}
+
+/*
+ * All of them or none: a module whose init fails is gone, whoever still runs in it, so no worker may
+ * be in one before it is sure that it stays.
+ */
+static int vinf_unpark_all(const struct vinf_engine_ops *ops)
+{
+	struct vinf_dev *dev;
+	int i, ret;
+
+	ret = vinf_adopt_all(ops);
+	list_for_each_entry(dev, &vinf_devs, link) {
+		for (i = 0; i < dev->nr_queues; i++) {
+			if (ret)
+				vinf_queue_disown(&dev->queue[i], ops);
+			else
+				vinf_queue_unpark(&dev->queue[i]);
+		}
+	}
 	return ret;
 }
 
@@ -156,7 +193,7 @@ static void vinf_set_detached(bool on)
  *
  * Context: process, may sleep.
  *
- * Return: 0, also when there is none; -ETIMEDOUT when a worker did not come to the end of its turn,
+ * Return: 0, also when there is none or it is detached; -ETIMEDOUT when a worker did not come to the end of its turn,
  * and everything runs on as before; -EINTR.
  */
 int vinf_engine_detach(unsigned int ms)
@@ -167,7 +204,8 @@ int vinf_engine_detach(unsigned int ms)
 	if (mutex_lock_killable(&vinf_switch_lock))
 		return -EINTR;
 	mutex_lock(&vinf_engine_lock);
-	ops = vinf_engine;
+	/* Detached, nothing holds its module: it may go at any time. */
+	ops = READ_ONCE(vinf_detached) ? NULL : vinf_engine;
 	if (ops)
 		vinf_set_detached(true);
 	mutex_unlock(&vinf_engine_lock);
@@ -180,9 +218,9 @@ int vinf_engine_detach(unsigned int ms)
 	if (!ret) {
 		vinf_hold(NULL);
 	} else {
-		/* It had them until now. */
-		WARN_ON(vinf_unpark_all(ops));
-		vinf_set_detached(false);
+		/* It had them until now. Without memory it may fail, and an attach try again. */
+		if (!vinf_unpark_all(ops))
+			vinf_set_detached(false);
 	}
 	mutex_unlock(&vinf_devs_lock);
 	trace_vinf_detach(ret);

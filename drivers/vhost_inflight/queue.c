@@ -200,7 +200,8 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	smp_mb__after_atomic();
 	/* Failing means that the owner is being killed. */
 	if (!mutex_lock_killable(&q->lock)) {
-		if (q->engine && !READ_ONCE(q->held) && !READ_ONCE(q->dead)) {
+		if (q->engine && !READ_ONCE(q->held) && !READ_ONCE(q->parked) &&
+		    !READ_ONCE(q->dead)) {
 			struct blk_plug plug;
 
 			if (q->unmapped) {
@@ -218,7 +219,8 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	clear_bit(VINF_Q_BUSY, &q->flags);
 	/* Pairs with the same barrier: a drain sees the queue at rest, or we see that it waits. */
 	smp_mb__after_atomic();
-	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead) || READ_ONCE(q->held))
+	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead) || READ_ONCE(q->held) ||
+	    READ_ONCE(q->parked))
 		wake_up_all(&q->dev->idle_wait);
 	if (more) {
 		set_bit(VINF_Q_WORK, &q->flags);

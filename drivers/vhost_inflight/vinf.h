@@ -369,6 +369,7 @@ struct vinf_queue {
 	/* running */
 	bool running;			/* S: the engine has it */
 	bool held;			/* A: running, but not to be served yet */
+	bool parked;			/* A: not to be served: the engine is being exchanged */
 	/* Q: module held; NULL while it does not run or waits for the next one */
 	const struct vinf_engine_ops *engine;
 	int error;			/* A: errno that broke it, 0 while it works */

@@ -4,12 +4,14 @@
 #include <glob.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/file.h>
 #include <sys/utsname.h>
 #include <libkmod.h>
 
@@ -207,6 +209,8 @@ static int remove_engine(struct kmod_ctx *kmod, uint64_t until)
 		return ret;
 	for (;;) {
 		ret = kmod_module_remove_module(mod, KMOD_REMOVE_NOWAIT);
+		if (ret == -ENOENT)	/* somebody else did it */
+			ret = 0;
 		if (ret != -EAGAIN || now_us() >= until)
 			break;
 		poll(NULL, 0, 1);
@@ -344,7 +348,8 @@ static int find_way_back(struct kmod_ctx *kmod, const struct args *args, struct 
 static int upgrade(struct kmod_ctx *kmod, struct kmod_ctx *other, const struct args *args, int root,
 		   struct engine *from, struct engine *to)
 {
-	uint64_t begin;
+	uint64_t begin, pause_us;
+	sigset_t all, before;
 	int ret;
 
 	to->mod = args->name ? from_file(kmod, args->name) : installed(kmod, ENGINE);
@@ -355,8 +360,14 @@ static int upgrade(struct kmod_ctx *kmod, struct kmod_ctx *other, const struct a
 	if (ret)
 		return ret;
 	running_build(ENGINE, from->build);
-	if (*from->build && !strcmp(from->build, to->build) && !cli_get(args, "force"))
+	if (*from->build && !strcmp(from->build, to->build) && !cli_get(args, "force")) {
+		/* An upgrade before this one may have been killed halfway. */
+		ret = cfs_write(root, "attach", "1");
+		if (ret)
+			return say_fail("%s runs, but can't go on with the devices: %s (\"dmesg\" says why)",
+					from->name, strerror(-ret));
 		return report(args, from, from, false, 0);
+	}
 	if (*from->build && !strcmp(from->build, to->build) && !cli_get(args, "fallback")) {
 		from->mod = kmod_module_ref(to->mod);
 	} else if (*from->build) {
@@ -364,12 +375,17 @@ static int upgrade(struct kmod_ctx *kmod, struct kmod_ctx *other, const struct a
 		if (ret)
 			return ret;
 	}
+	/* Not interrupted in between, when the VMs have no disks. */
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
 	begin = now_us();
 	ret = exchange(kmod, from, to, root, cli_get(args, "timeout"));
+	pause_us = now_us() - begin;
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (ret)
 		return ret;
 	cfs_read(root, "engine", to->name, sizeof(to->name));
-	return report(args, from, to, true, (now_us() - begin) / 1000.0);
+	return report(args, from, to, true, pause_us / 1000.0);
 }
 
 int cmd_upgrade(const struct args *args)
@@ -386,6 +402,8 @@ int cmd_upgrade(const struct args *args)
 		kmod_set_log_priority(other, 0);
 	if (root < 0)
 		ret = cfs_say_root(root);
+	else if (flock(root, LOCK_EX | LOCK_NB))
+		ret = say_fail("another upgrade is under way");
 	else if (!kmod || !other)
 		ret = say_fail("out of memory");
 	else if (cfs_read(root, "engine", from.name, sizeof(from.name)))

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "vblk_inflight.h"
 #include "vblk_record.h"
 #include "kselftest_harness.h"
 
@@ -335,6 +336,73 @@ static int is_stopped(pid_t pid)
 }
 
 /* The VMM stands still, and with it the workers: that is no reason to wait. */
+/* ---- what others can write to, and an exchange reads ---- */
+
+static void no_marks(struct vd_queue *q, const struct vd_inflight *r)
+{
+	unsigned int i;
+
+	for (i = 0; i < r->arg.queue_size; i++)
+		if (r->packed)
+			vd_inflight_packed(r, q->index)->desc[i].inflight = 0;
+		else
+			vd_inflight_split(r, q->index)->desc[i].inflight = 0;
+}
+
+static void another_version(struct vd_queue *q, const struct vd_inflight *r)
+{
+	vd_inflight_split(r, q->index)->version = 9;
+}
+
+/* The guest's own memory; a packed ring has no index. */
+static void used_idx(struct vd_queue *q, const struct vd_inflight *r)
+{
+	if (r->packed)
+		no_marks(q, r);
+	else
+		q->used->idx += 1000;
+}
+
+/* Who does that breaks its queue. No other queue goes without an engine for it, and nothing is lost in the kernel. */
+TEST_F_TIMEOUT(upgrade, written_to_by_others, 120)
+{
+	static void (*const spoil[])(struct vd_queue *, const struct vd_inflight *) = {
+		no_marks, another_version, used_idx,
+	};
+	struct vhost_inflight_queue_info info;
+	struct vd *d = &self->f.r.d;
+	struct vd_inflight reg;
+	unsigned int k, i;
+
+	ASSERT_EQ(0, vd_inflight_take(d, &reg, variant->features & VD_F_PACKED));
+	for (k = 0; k < ARRAY_SIZE(spoil); k++) {
+		struct vd_buf b = { .addr = vd_alloc(d, 512, 512), .len = 512 };
+		struct vd_queue *q = d->q[0];
+
+		ASSERT_EQ(0, vd_backing_freeze(&self->f.r.b));
+		for (i = 0; i < 4; i++)
+			ASSERT_LE(0, vd_submit(q, VD_T_OUT, LATE + i, &b, 1, VD_DIRECT));
+		vd_kick(q);
+		ASSERT_EQ(0, taken(d, 4));
+		spoil[k](q, &reg);
+		EXPECT_LE(0, exchange());
+		ASSERT_EQ(0, vd_qinfo(d, 0, &info));
+		EXPECT_EQ(k == 1 ? EPROTONOSUPPORT : EUCLEAN, abs(info.error)) TH_LOG("spoilt by %u", k);
+		EXPECT_EQ(4, info.depth);
+		EXPECT_TRUE(vd_status(d) & 0x40);
+		for (i = 1; i < QUEUES; i++)
+			fill(&self->f.l[i]);
+		ASSERT_EQ(0, vd_backing_thaw(&self->f.r.b));
+		for (i = 1; i < QUEUES; i++)
+			EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
+		/* waits for the four */
+		ASSERT_EQ(0, vd_reset(d));
+		EXPECT_EQ(0, out(d));
+		ASSERT_EQ(0, vd_restart(d));
+		EXPECT_EQ(0, vd_rw(d->q[0], VD_T_OUT, LATE, b.addr, 512));
+	}
+}
+
 TEST_F_TIMEOUT(upgrade, owner_is_stopped, 60)
 {
 	pid_t pid, owner = getpid();
@@ -515,6 +583,9 @@ TEST(attributes)
 	ASSERT_EQ(0, detach(0));
 	ASSERT_EQ(0, replace(ENGINE));
 	EXPECT_EQ(-EINVAL, vd_write_file(ROOT "attach", "0"));
+	/* No more than detached. */
+	ASSERT_EQ(0, detach(1000));
+	EXPECT_EQ(0, detach(0));
 	/* It stays after all. */
 	EXPECT_EQ(0, vd_write_file(ROOT "attach", "1"));
 	ASSERT_EQ(0, detach(1000));
