@@ -245,8 +245,8 @@ static int vblk_check_kept(struct vblk_queue *q, struct vinf_vq *vq)
 }
 
 /*
- * A queue of which it is not known any more what is in flight: it is broken, and what comes back from
- * the disk is dropped. It must not keep the engine from other queues.
+ * A queue of which it is not known any more what is in flight: it is broken, and what comes back
+ * from the disk is dropped. It must not keep the engine from other queues.
  */
 static void vblk_lose(struct vblk_queue *q, struct vinf_vq *vq, int err)
 {
@@ -268,8 +268,8 @@ static void vblk_lose(struct vblk_queue *q, struct vinf_vq *vq, int err)
  * @vq: queue with its rings and its region mapped
  *
  * Return: 0; -ENOMEM; -EINVAL when the ring's size, alignment or position make no sense; the errnos
- * of inflight_open(). In an exchange of engines -ENOMEM alone: a queue whose ring or region makes no
- * sense is broken, and no other notices.
+ * of inflight_open(). In an exchange of engines -ENOMEM alone: a queue whose ring or region makes
+ * no sense is broken, and no other notices.
  */
 int vblk_queue_start(struct vinf_vq *vq)
 {
@@ -504,7 +504,7 @@ static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct vir
 	struct vblk_cmd cmd = { .ranges = q->ranges };
 	int ret;
 
-	/* The disk has it: an id in flight can be in the ring only if somebody wrote to the region. */
+	/* The disk has it: then its id is in the ring only if somebody wrote to the region. */
 	if (unlikely(req->busy))
 		return -EEXIST;
 	ret = vblk_parse(&q->limits, &q->mem, chain, &cmd);

@@ -139,8 +139,8 @@ static int vinf_adopt_all(const struct vinf_engine_ops *ops)
 }
 
 /*
- * All of them or none: a module whose init fails is gone, whoever still runs in it, so no worker may
- * be in one before it is sure that it stays.
+ * All of them or none: a module whose init fails is gone, whoever still runs in it, so no worker
+ * may be in one before it is sure that it stays.
  */
 static int vinf_unpark_all(const struct vinf_engine_ops *ops)
 {
@@ -193,8 +193,8 @@ static void vinf_set_detached(bool on)
  *
  * Context: process, may sleep.
  *
- * Return: 0, also when there is none or it is detached; -ETIMEDOUT when a worker did not come to the end of its turn,
- * and everything runs on as before; -EINTR.
+ * Return: 0, also when there is none or it is detached; -ETIMEDOUT when a worker did not come to
+ * the end of its turn, and everything runs on as before; -EINTR.
  */
 int vinf_engine_detach(unsigned int ms)
 {

@@ -232,9 +232,9 @@ static inline struct vinf_req *vinf_vq_req(const struct vinf_vq *vq, u16 id)
  * @features: ring features (VIRTIO_F_*, VIRTIO_RING_F_*) the engine can serve
  * @start: make &vinf_vq.priv from the plain data.  0, -ENOMEM, -EINVAL when the position or the
  *         rings make no sense, -EPROTONOSUPPORT, -EOPNOTSUPP, -EMSGSIZE or -EUCLEAN when the
- *         inflight region doesn't; with &vinf_vq.kept such a queue is broken instead, for all of them
- *         or none get an engine.  Nothing is fetched yet; what the region says was taken counts
- *         in &vinf_vq.depth.
+ *         inflight region doesn't; with &vinf_vq.kept such a queue is broken instead, as either
+ *         all of them get an engine or none.  Nothing is fetched yet; what the region says was
+ *         taken counts in &vinf_vq.depth.
  * @stop: forget &vinf_vq.priv; @pos, the region and the pool stay.  Cannot fail.
  * @process: one bounded turn of a queue: return what came back, fetch and submit what is new.  True
  *           when there is more to do at once; false when the next kick, completion or wake will
