@@ -323,7 +323,7 @@ int vsup_estate(struct vsup *s, const char *name, int pid, struct vsup_estate *e
 
 	if (!d)
 		return -ENOENT;
-	if (d->owned && d->owner.pid != pid)
+	if (d->owned && (!pid || d->owner.pid != pid))
 		return no(why, -EBUSY, "%s has an owner that lives, process %d: end it first",
 			  name, d->owner.pid);
 	if (d->owned && d->running)
@@ -425,7 +425,7 @@ int vsup_forget(struct vsup *s, const char *name, int pid, char why[VSUP_SENTENC
 
 	if (!d)
 		return -ENOENT;
-	if (d->owned && d->owner.pid != pid)
+	if (d->owned && (!pid || d->owner.pid != pid))
 		return no(why, -EBUSY, "%s has an owner that lives, process %d", name,
 			  d->owner.pid);
 	for (struct piece *p = d->piece; p < d->piece + VSUP_MAX_PIECES; p++)

@@ -79,11 +79,17 @@ int message_receive(int sock, struct message *m, size_t max, int flags)
 	if (!text)
 		return -ENOMEM;
 	n = recvmsg(sock, &h, flags | MSG_CMSG_CLOEXEC);
-	if (n <= 0) {
-		ret = n ? -errno : 0;
+	if (n < 0) {
+		ret = -errno;
 		goto out;
 	}
 	receive_fds(&h, m);
+	if (!n) {
+		/* The end, or a packet of nothing, which may have had descriptors all the same. */
+		message_free(m);
+		ret = 0;
+		goto out;
+	}
 	if (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		ret = -EMSGSIZE;
 		goto out;
