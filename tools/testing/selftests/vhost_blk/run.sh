@@ -29,7 +29,7 @@ programs=(
 	"hostile 90"
 	"notify 90 -v event_idx"
 	"upgrade 200 -v packed -T attributes"
-	"fault 300 -T another_engine_goes_on -v packed_partial_order -F control"
+	"fault 300 -T another_engine_goes_on -v packed -F control"
 	"iotlb 90 -v v2_memfd"
 	"lifecycle 200 -V file -V block"
 	"death 200 -V file -V block"
