@@ -48,7 +48,8 @@ static int vinf_queue_park(struct vinf_queue *q, unsigned long deadline)
 		q->engine->stop(&q->vq);
 		module_put(q->engine->owner);
 		q->engine = NULL;
-		trace_vinf_park(q, vinf_io_unsent(q));
+		if (trace_vinf_park_enabled())
+			trace_vinf_park(q, vinf_io_unsent(q));
 	}
 	mutex_unlock(&q->lock);
 	return 0;
