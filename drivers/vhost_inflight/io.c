@@ -368,6 +368,12 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 	/* The engine has checked, but it is another module, and this is somebody's data. */
 	if (vinf_io_changes(io) && q->dev->limits.read_only)
 		err = -EROFS;
+	/*
+	 * The pages may be the first to tell of the owner's death. What does not get to the disk is
+	 * a successor's to begin with, so nothing behind it may.
+	 */
+	if (err == -ECANCELED && !READ_ONCE(q->dead))
+		vinf_dev_owner_died(q->dev);
 	if (READ_ONCE(q->dead))
 		err = -ECANCELED;
 	io->cancelled = err == -ECANCELED;

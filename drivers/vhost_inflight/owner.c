@@ -4,7 +4,8 @@
  *
  * The end of an owner, which is the page to check when something outlives something else.  It
  * begins with the release of the owning file, or with the kill of one of its workers, whichever
- * comes first; both mark the device @dying and each queue @dead.  From there on:
+ * comes first; both mark the device @dying and each queue @dead.  A worker may find out in the
+ * middle of a turn, by pages that can't be had any more, and does the same.  From there on:
  *
  *  - A worker that has not begun a turn begins none (vinf_queue_turn() looks at @dead under the
  *    queue's lock).
@@ -186,8 +187,8 @@ static void vinf_mark_dead(struct vinf_dev *dev)
  * vinf_dev_owner_died - a worker of the owner is being killed
  * @dev: device
  *
- * Context: any; called with the wake_lock of the worker's queue held, so that the owner it speaks
- * of is still there.
+ * Context: any; called with the wake_lock of the worker's queue held or inside a turn of it, so that
+ * the owner it speaks of is still there.
  */
 void vinf_dev_owner_died(struct vinf_dev *dev)
 {

@@ -293,6 +293,87 @@ TEST_F_TIMEOUT(death, killed_in_a_page_fault, 60)
 	vd_close(&d);
 }
 
+/* ---- alone ---- */
+
+/* One queue, and a file that outlives the VMM: nobody but the worker knows of the death, and only at the end of its turn. */
+FIXTURE(alone) {
+	struct vd_rig r;
+	struct vd d;
+};
+
+FIXTURE_SETUP(alone)
+{
+	struct vd_opts o = { .iova = IOVA, .num = 64, .num_queues = 1, .mem_size = 8 << 20, .anon = true };
+
+	ASSERT_EQ(0, vd_rig_make(&self->r, VD_DM, DISK, NULL, NULL));
+	ASSERT_EQ(0, vd_open(&self->d, self->r.name, &o));
+}
+
+FIXTURE_TEARDOWN_PARENT(alone)
+{
+	EXPECT_EQ(0, vd_rig_free(&self->r));
+}
+
+/*
+ * What it was about to take when it was killed never gets to the disk, and so nothing behind it may: a successor begins with
+ * what was in flight, in its order.
+ */
+TEST_F_TIMEOUT(alone, killed_in_a_page_fault_before_others, 60)
+{
+	struct vhost_inflight_info info;
+	struct vd *d = &self->d;
+	int fds[2], status, i;
+	__u8 data[4096];
+	long end;
+	pid_t pid;
+	char c = 0;
+
+	ASSERT_EQ(0, pipe(fds));
+	pid = fork();
+	if (!pid) {
+		struct uffdio_api api = { .api = UFFD_API };
+		struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+		int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+		struct vd own = *d;
+
+		d = &own;
+		if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || vd_negotiate(d) || vd_map_all(d) ||
+		    vd_setup_queues(d) || vd_driver_ok(d))
+			_exit(1);
+		reg.range.start = (unsigned long)vd_ptr(d, DATA);
+		reg.range.len = 4096;
+		if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+			_exit(2);
+		memset(vd_ptr(d, DATA + 4096), 1, 4096);
+		for (i = 0; i < 8; i++)
+			vd_submit(d->q[0], VD_T_OUT, i * 8,
+				  &(struct vd_buf){ i == 1 ? DATA : DATA + 4096, 4096, false }, 1, VD_DIRECT);
+		vd_kick(d->q[0]);
+		if (poll(&(struct pollfd){ .fd = uffd, .events = POLLIN }, 1, VD_WAIT_MS) != 1)
+			_exit(5);
+		if (write(fds[1], &c, 1) != 1)
+			_exit(3);
+		for (;;)
+			pause();
+	}
+	close(fds[1]);
+	EXPECT_EQ(1, read(fds[0], &c, 1)) TH_LOG("no page fault");
+	kill(pid, SIGKILL);
+	ASSERT_EQ(0, vd_child_end(pid, &status, REAP_MS)) TH_LOG("not reaped");
+	EXPECT_TRUE(WIFSIGNALED(status)) TH_LOG("exit %d", WEXITSTATUS(status));
+	end = vd_now_ms() + REAP_MS;
+	do {
+		ASSERT_EQ(0, vd_info(d, &info));
+	} while ((info.orphans || info.state != VHOST_INFLIGHT_STATE_FREE) && vd_now_ms() < end);
+	EXPECT_EQ(0, info.orphans);
+	EXPECT_EQ(VHOST_INFLIGHT_STATE_FREE, info.state);
+	close(d->fd);
+	for (i = 0; i < 8; i++) {
+		ASSERT_EQ(0, vd_backing_read(&self->r.b, i * 4096, data, 4096));
+		EXPECT_EQ(i == 0, data[0]) TH_LOG("request %d", i);
+	}
+}
+
 /* ---- side by side ---- */
 
 FIXTURE(two) {
