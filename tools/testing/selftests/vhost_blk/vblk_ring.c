@@ -23,13 +23,15 @@ void vd_queue_move(struct vd_queue *q, __u64 desc, __u64 avail, __u64 used)
 	q->device = (void *)q->used;
 }
 
-/* The first entry after a start is for one buffer, whatever was before. */
+/* The first entry after a start is for one buffer, whatever was before: unless it is one that was not read yet. */
 void vd_queue_features(struct vd_queue *q)
 {
+	struct vd_entry e;
+
 	q->event_idx = q->d->features & VD_F_EVENT_IDX;
 	q->in_order = q->d->features & VD_F_IN_ORDER;
 	q->partial = q->d->features & VD_F_PARTIAL_ORDER;
-	q->flushed = false;
+	q->flushed = q->flushed && (q->handing || q->ops->used(q, &e));
 	memset(&q->stat, 0, sizeof(q->stat));
 }
 
