@@ -496,6 +496,21 @@ static int vblk_issue(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_req 
 	return ret;
 }
 
+/* What was taken is no request, and stays in flight: who looks on is not shown the one before. */
+static int vblk_no_request(struct vinf_req *req, u64 counter, int err)
+{
+	req->op = VINF_OP_NONE;
+	req->flags = 0;
+	req->type = U32_MAX;
+	req->error = err;
+	req->len = 0;
+	req->nr_ranges = 0;
+	req->sector = 0;
+	req->counter = counter;
+	req->taken = jiffies;
+	return err;
+}
+
 /* One buffer on its way; -errno when it shows that the driver broke the rules. */
 static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct virtq_chain *chain,
 		      u64 counter)
@@ -509,7 +524,7 @@ static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct vir
 		return -EEXIST;
 	ret = vblk_parse(&q->limits, &q->mem, chain, &cmd);
 	if (ret)
-		return ret;
+		return vblk_no_request(req, counter, ret);
 	trace_vblk_fetch(vq, chain, &cmd);
 	req->id = chain->id;
 	req->ndesc = chain->ndesc;

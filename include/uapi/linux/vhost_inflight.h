@@ -396,8 +396,9 @@ enum vhost_inflight_request_state {
  *	that of the first; 0 for a type that has none
  * @length: bytes of the disk it is about, in all its ranges
  * @age_ms: time since it was taken by this device, in milliseconds
- * @type: VIRTIO_BLK_T_* as the driver wrote it
- * @error: 0, or of one that is done the errno it ended with
+ * @type: VIRTIO_BLK_T_* as the driver wrote it; ~0 when what it wrote is no request, which broke
+ *	the queue
+ * @error: 0, or of one that is done the errno it ended with, or broke the queue with
  * @id: split: index of the head of its chain; packed: buffer id
  * @state: enum vhost_inflight_request_state
  * @flags: VHOST_INFLIGHT_REQUEST_REWINDABLE: it changes nothing on the disk, so it does no harm

@@ -2,6 +2,7 @@
 /* VHOST_INFLIGHT_GET_REQUESTS: what is in flight, request by request, is what was put there. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -264,6 +265,71 @@ TEST_F(requests, done_before_their_turn)
 }
 
 /* Nobody is left to take the answers. */
+/* What a driver made available that is no request is not shown as the one that had its place before. */
+TEST_F(requests, what_is_no_request)
+{
+	struct vd *d = &self->r.d;
+	struct vd_buf only;
+	int head;
+
+	ASSERT_EQ(0, make(&self->r, VD_NULLB512, variant->packed, variant->in_order));
+	ASSERT_EQ(VD_OK, vd_rw(d->q[0], VD_T_OUT, 4096, IOVA + (2 << 20), 4096));
+	only = (struct vd_buf){ d->q[0]->slots, 16, false };
+	head = vd_add(d->q[0], &only, 1, VD_DIRECT);
+	ASSERT_LE(0, head);
+	vd_kick(d->q[0]);
+	ASSERT_EQ(1, vd_poll_fd(d->q[0]->err, VD_WAIT_MS));
+	ASSERT_EQ(1, look(d, 0, self->got));
+	EXPECT_EQ(head, self->got[0].id);
+	EXPECT_EQ(~0U, self->got[0].type);
+	EXPECT_EQ(VHOST_INFLIGHT_REQUEST_DONE, self->got[0].state);
+	EXPECT_EQ(-EINVAL, self->got[0].error);
+	EXPECT_EQ(0, self->got[0].sector);
+	EXPECT_EQ(0, self->got[0].length);
+}
+
+struct busy {
+	struct vd *d;
+	int stop, ended;
+};
+
+static void *never_rests(void *arg)
+{
+	struct busy *b = arg;
+	struct vd_queue *q = b->d->q[0];
+	struct vd_buf data = { IOVA + (2 << 20), 512, true };
+
+	while (!__atomic_load_n(&b->stop, __ATOMIC_RELAXED)) {
+		while (vd_submit(q, VD_T_IN, 0, &data, 1, VD_DIRECT) >= 0)
+			;
+		vd_kick_always(q);
+		while (vd_reap(q) >= 0)
+			__atomic_store_n(&b->ended, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* One turn follows the other, and who looks on gets a look all the same. */
+TEST_F(requests, of_a_queue_that_never_rests)
+{
+	struct busy b = { .d = &self->r.d };
+	long end = vd_now_ms() + VD_WAIT_MS;
+	pthread_t thread;
+	int i;
+
+	ASSERT_EQ(0, make(&self->r, VD_NULLB512, variant->packed, variant->in_order));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, never_rests, &b));
+	while (!__atomic_load_n(&b.ended, __ATOMIC_RELAXED) && vd_now_ms() < end)
+		;
+	for (i = 0; i < vd_rounds(40); i++)
+		EXPECT_LE(0, look(b.d, 0, self->got)) TH_LOG("look %d", i);
+	b.stop = 1;
+	pthread_join(thread, NULL);
+	EXPECT_TRUE(b.ended);
+	while (b.d->q[0]->oldest != VD_NONE)
+		ASSERT_EQ(0, vd_wait(b.d->q[0], 1, VD_WAIT_MS));
+}
+
 TEST_F(requests, orphans)
 {
 	struct vhost_inflight_info info;
