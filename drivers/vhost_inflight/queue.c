@@ -8,6 +8,9 @@
 #include "vinf.h"
 #include "trace.h"
 
+/* How long a turn waits for others that want the queue's lock. */
+#define VINF_YIELD	(HZ / 50 + 1)
+
 /* What came back after the owner died: nobody is left to tell. */
 static void vinf_orphan_work(struct work_struct *work)
 {
@@ -193,6 +196,13 @@ bool vinf_queue_turn(struct vinf_queue *q)
 {
 	bool more = false;
 
+	/*
+	 * A mutex that is free for an instant between two turns is nothing to who tries for it. Not
+	 * for long: they may not get to run.
+	 */
+	if (unlikely(atomic_read(&q->wanted)))
+		wait_event_killable_timeout(q->dev->idle_wait, !atomic_read(&q->wanted),
+					    VINF_YIELD);
 	set_bit(VINF_Q_BUSY, &q->flags);
 	/*
 	 * Pairs with the barrier in vinf_quiesce(): it sees us busy, or we see that we are to rest.
@@ -220,7 +230,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	/* Pairs with the same barrier: a drain sees the queue at rest, or we see that it waits. */
 	smp_mb__after_atomic();
 	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead) || READ_ONCE(q->held) ||
-	    READ_ONCE(q->parked))
+	    READ_ONCE(q->parked) || atomic_read(&q->wanted))
 		wake_up_all(&q->dev->idle_wait);
 	if (more) {
 		set_bit(VINF_Q_WORK, &q->flags);
@@ -242,19 +252,30 @@ bool vinf_queue_turn(struct vinf_queue *q)
  */
 int vinf_queue_lock_until(struct vinf_queue *q, unsigned long deadline)
 {
+	int ret = 0;
+
+	if (mutex_trylock(&q->lock))
+		return 0;
+	atomic_inc(&q->wanted);
+	/* Pairs with the barrier after a turn: it tells us of its end, or we find the lock free. */
+	smp_mb__after_atomic();
 	while (!mutex_trylock(&q->lock)) {
 		if (time_after_eq(jiffies, deadline))
-			return -ETIMEDOUT;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		/* Turns tell of their end only if the queue is to rest, and ioctls never. */
+			ret = -ETIMEDOUT;
+		else if (fatal_signal_pending(current))
+			ret = -EINTR;
+		if (ret)
+			break;
+		/* Ioctls, which may have it, too, tell nobody. */
 		if (test_bit(VINF_Q_BUSY, &q->flags))
 			wait_event_killable_timeout(q->dev->idle_wait,
 						    !test_bit(VINF_Q_BUSY, &q->flags), 1);
 		else
 			schedule_timeout_killable(1);
 	}
-	return 0;
+	if (atomic_dec_and_test(&q->wanted))
+		wake_up_all(&q->dev->idle_wait);
+	return ret;
 }
 
 /* Where the queue stands, for people; takes no lock. */

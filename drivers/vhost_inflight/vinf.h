@@ -361,6 +361,7 @@ struct vinf_queue {
 	bool addr_set;			/* D */
 	bool ready;			/* D: SET_VRING_ENABLE */
 	u64 addr[VINF_NR_AREAS];	/* D: IOVA */
+	atomic_t wanted;		/* A: who waits for it by vinf_queue_lock_until() */
 	struct file *kick;		/* D */
 	struct eventfd_ctx *call;	/* Q */
 	bool called;			/* Q: through @call or one before it, since a reset */
