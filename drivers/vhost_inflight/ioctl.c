@@ -2,8 +2,8 @@
 /*
  * The ioctls, as a table: who may call each, in which states, and what it does.
  *
- * Handlers get a copy of the argument in kernel memory and never see a user pointer, so nothing
- * here can be stopped in a page fault while it holds a lock.
+ * Handlers get a copy of the argument in kernel memory and never see a user pointer, so none of
+ * them is stopped in a page fault while it holds a lock; but for the pins of rings at a start.
  */
 #include <linux/eventfd.h>
 #include <linux/nospec.h>

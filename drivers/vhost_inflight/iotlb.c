@@ -29,22 +29,23 @@ static struct vinf_map *vinf_map_get(struct vinf_map *map)
 }
 
 /**
- * vinf_translate - one piece of guest memory as the owner's memory
- * @q: queue, in whose picture of the IOTLB to look
+ * vinf_map_find - one piece of guest memory as the owner's memory
+ * @map: picture of the IOTLB; NULL: nothing is mapped
+ * @hit: entry to begin with, and the one that was found
  * @iova: device address
  * @len: bytes wanted, not 0
  * @perm: VHOST_ACCESS_RO to read it, VHOST_ACCESS_WO to write it
  * @uaddr: where the piece starts
  * @got: bytes up to the end of the piece, at most @len
  *
- * Context: any that keeps the picture: q->lock held.
+ * Context: any that keeps the picture.
  *
  * Return: 0; -EFAULT when @iova is not mapped or not with @perm.
  */
-int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
+int vinf_map_find(const struct vinf_map *map, unsigned int *hit, u64 iova, u32 len, u32 perm,
+		  void __user **uaddr, u32 *got)
 {
-	const struct vinf_map *map = q->map;
-	unsigned int lo = 0, hi, mid = q->map_hit;
+	unsigned int lo = 0, hi, mid = *hit;
 	const struct vinf_map_entry *e;
 
 	if (!map)
@@ -65,7 +66,7 @@ int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __use
 		} else {
 			if ((e->perm & perm) != perm)
 				return -EFAULT;
-			q->map_hit = mid;
+			*hit = mid;
 			*uaddr = u64_to_user_ptr(e->uaddr + (iova - e->first));
 			/* Not last - iova + 1, which may be 2^64. */
 			*got = min_t(u64, len - 1, e->last - iova) + 1;
@@ -74,6 +75,12 @@ int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __use
 		mid = lo + (hi - lo) / 2;
 	}
 	return -EFAULT;
+}
+
+/* The same in a queue's picture, with q->lock held. */
+int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
+{
+	return vinf_map_find(q->map, &q->map_hit, iova, len, perm, uaddr, got);
 }
 
 /**
@@ -178,6 +185,39 @@ void vinf_iotlb_detach(struct vinf_queue *q)
 }
 
 /*
+ * Give a queue that runs the device's picture. Its rings are pinned before it is locked: that may
+ * be a page fault which userspace is in no hurry to answer, and an exchange of engines waits for
+ * the lock.
+ *
+ * Return: 0; -ENOMEM, and the rings are where they were; -EINTR when the caller is being killed.
+ */
+static int vinf_iotlb_renew(struct vinf_queue *q)
+{
+	struct vinf_area_map area[VINF_NR_AREAS] = {};
+	int err, ret;
+
+	err = vinf_ring_pin(q, q->dev->iotlb.map, area);
+	/* Only a caller that is being killed leaves queues behind, and its device with it. */
+	ret = mutex_lock_killable(&q->lock);
+	if (ret) {
+		vinf_ring_unpin(area);
+		return ret;
+	}
+	vinf_iotlb_attach(q);
+	if (!err)
+		err = vinf_ring_remap(q, area);
+	/*
+	 * A ring that lost its translation is found broken at the next turn; it may come back
+	 * before.  One that did not, but for which the host has no memory now, goes on where it is,
+	 * and the owner is told.
+	 */
+	q->unmapped = err && err != -ENOMEM;
+	mutex_unlock(&q->lock);
+	vinf_queue_wake(q);
+	return err == -ENOMEM ? err : 0;
+}
+
+/*
  * Make what was said since the last time count.  When it returns 0, no queue uses the old picture
  * any more; data pages that were pinned through it are kept until their I/O is done.
  */
@@ -199,32 +239,18 @@ static int vinf_iotlb_apply(struct vinf_dev *dev)
 	trace_vinf_iotlb_apply(dev, map->nr);
 
 	for (i = 0; i < dev->nr_queues; i++) {
-		struct vinf_queue *q = &dev->queue[i];
-
 		/*
 		 * D excludes a start; a queue that does not run takes the picture when it starts.
 		 */
-		if (!q->running)
+		if (!dev->queue[i].running)
 			continue;
-		/*
-		 * Only a caller that is being killed leaves queues behind, and its device with it.
-		 */
-		if (mutex_lock_killable(&q->lock))
-			return -EINTR;
-		vinf_iotlb_attach(q);
-		err = vinf_ring_remap(q);
-		/*
-		 * A ring that lost its translation is found broken at the next turn; it may come
-		 * back before.  One that did not, but for which the host has no memory now, goes on
-		 * where it is, and the owner is told.
-		 */
-		q->unmapped = err && err != -ENOMEM;
-		if (err == -ENOMEM) {
+		err = vinf_iotlb_renew(&dev->queue[i]);
+		if (err == -EINTR)
+			return err;
+		if (err) {
 			tlb->dirty = true;
 			ret = err;
 		}
-		mutex_unlock(&q->lock);
-		vinf_queue_wake(q);
 	}
 	return ret;
 }

@@ -187,8 +187,8 @@ static void vinf_mark_dead(struct vinf_dev *dev)
  * vinf_dev_owner_died - a worker of the owner is being killed
  * @dev: device
  *
- * Context: any; called with the wake_lock of the worker's queue held or inside a turn of it, so that
- * the owner it speaks of is still there.
+ * Context: any; called with the wake_lock of the worker's queue held or inside a turn of it, so
+ * that the owner it speaks of is still there.
  */
 void vinf_dev_owner_died(struct vinf_dev *dev)
 {

@@ -43,13 +43,14 @@ static int vinf_charge(struct mm_struct *mm, unsigned int nr)
  * Return: pages pinned, or -EFAULT (not mapped), -EINVAL (a piece ends inside a page), or the errno
  * of the pin: memory must be able to be pinned for long: anonymous, memfd, tmpfs or hugetlbfs.
  */
-static int vinf_area_pin(struct vinf_queue *q, enum vinf_area area, struct page **pages,
-			 unsigned int max, unsigned int *offset)
+static int vinf_area_pin(const struct vinf_queue *q, const struct vinf_map *map,
+			 enum vinf_area area, struct page **pages, unsigned int max,
+			 unsigned int *offset)
 {
 	u64 iova = q->addr[area];
 	u32 len = vinf_area_len(q, area), got;
 	u32 perm = vinf_area_written(q, area) ? VHOST_ACCESS_RW : VHOST_ACCESS_RO;
-	unsigned int nr = 0;
+	unsigned int nr = 0, hit = 0;
 	int ret;
 
 	while (len) {
@@ -58,7 +59,7 @@ static int vinf_area_pin(struct vinf_queue *q, enum vinf_area area, struct page 
 		unsigned long start;
 		unsigned int n, off;
 
-		ret = vinf_translate(q, iova, len, perm, &uaddr, &got);
+		ret = vinf_map_find(map, &hit, iova, len, perm, &uaddr, &got);
 		if (ret)
 			goto err;
 		off = offset_in_page(uaddr);
@@ -76,7 +77,7 @@ static int vinf_area_pin(struct vinf_queue *q, enum vinf_area area, struct page 
 		 * Break copy-on-write now where the owner may write, or the two of us end up with
 		 * different pages.
 		 */
-		if (!vinf_translate(q, iova, 1, VHOST_ACCESS_RW, &uaddr, &(u32){ 0 }))
+		if (!vinf_map_find(map, &hit, iova, 1, VHOST_ACCESS_RW, &uaddr, &(u32){ 0 }))
 			gup |= FOLL_WRITE;
 		while (n) {
 			ret = pin_user_pages_fast(start, n, gup, pages + nr);
@@ -101,7 +102,8 @@ err:
 }
 
 /* The pages of an area, not mapped or charged yet. */
-static int vinf_area_get(struct vinf_queue *q, enum vinf_area area, struct vinf_area_map *m)
+static int vinf_area_get(const struct vinf_queue *q, const struct vinf_map *map,
+			 enum vinf_area area, struct vinf_area_map *m)
 {
 	unsigned int max = vinf_area_len(q, area) / PAGE_SIZE + 2;
 	unsigned int offset = 0;
@@ -110,7 +112,7 @@ static int vinf_area_get(struct vinf_queue *q, enum vinf_area area, struct vinf_
 	m->pages = kvcalloc(max, sizeof(*m->pages), GFP_KERNEL_ACCOUNT);
 	if (!m->pages)
 		return -ENOMEM;
-	nr = vinf_area_pin(q, area, m->pages, max, &offset);
+	nr = vinf_area_pin(q, map, area, m->pages, max, &offset);
 	if (nr < 0) {
 		kvfree(m->pages);
 		m->pages = NULL;
@@ -130,7 +132,13 @@ static void vinf_area_put(struct vinf_area_map *m, bool dirty)
 	memset(m, 0, sizeof(*m));
 }
 
-static void vinf_areas_put(struct vinf_area_map *area)
+/**
+ * vinf_ring_unpin - let go of what vinf_ring_pin() pinned
+ * @area: areas that are not mapped; may have nothing pinned
+ *
+ * Context: process.
+ */
+void vinf_ring_unpin(struct vinf_area_map *area)
 {
 	int i;
 
@@ -138,14 +146,28 @@ static void vinf_areas_put(struct vinf_area_map *area)
 		vinf_area_put(&area[i], false);
 }
 
-static int vinf_areas_get(struct vinf_queue *q, struct vinf_area_map *area)
+/**
+ * vinf_ring_pin - pin the rings of a queue
+ * @q: queue with addresses
+ * @map: where they are in the owner's memory
+ * @area: VINF_NR_AREAS of them, zeroed
+ *
+ * Context: process, in the owner's memory, vinf_dev.lock held; may sleep in a page fault.
+ *
+ * Return: 0; -EFAULT when a part is not mapped with the permission it needs; -EINVAL when a mapping
+ * ends inside a page of a ring; -ENOMEM; -EFAULT or -EOPNOTSUPP when the memory cannot be pinned
+ * for long (only anonymous memory, memfd, tmpfs and hugetlbfs can).  Then nothing is pinned.
+ */
+int vinf_ring_pin(const struct vinf_queue *q, const struct vinf_map *map,
+		  struct vinf_area_map *area)
 {
 	int i, ret;
 
+	lockdep_assert_held(&q->dev->lock);
 	for (i = 0; i < VINF_NR_AREAS; i++) {
-		ret = vinf_area_get(q, i, &area[i]);
+		ret = vinf_area_get(q, map, i, &area[i]);
 		if (ret) {
-			vinf_areas_put(area);
+			vinf_ring_unpin(area);
 			return ret;
 		}
 	}
@@ -213,10 +235,8 @@ static void vinf_areas_drop(struct vinf_queue *q, struct vinf_area_map *area)
  *
  * Context: process, in the owner's memory, q->lock held.
  *
- * Return: 0; -EFAULT when a part is not mapped with the permission it needs; -EINVAL when a mapping
- * ends inside a page of a ring; -ENOMEM, also when RLIMIT_MEMLOCK has no room for the few pages of
- * a ring; -EFAULT or -EOPNOTSUPP when the memory cannot be pinned for long (only anonymous memory,
- * memfd, tmpfs and hugetlbfs can).
+ * Return: as vinf_ring_pin(), and -ENOMEM also when RLIMIT_MEMLOCK has no room for the few pages of
+ * a ring.
  */
 int vinf_ring_map(struct vinf_queue *q)
 {
@@ -224,7 +244,7 @@ int vinf_ring_map(struct vinf_queue *q)
 	int ret;
 
 	lockdep_assert_held(&q->lock);
-	ret = vinf_areas_get(q, q->area);
+	ret = vinf_ring_pin(q, q->map, q->area);
 	if (ret)
 		return ret;
 	ret = vinf_charge(mm, vinf_areas_pages(q->area));
@@ -241,7 +261,7 @@ int vinf_ring_map(struct vinf_queue *q)
 err_charge:
 	atomic64_sub(vinf_areas_pages(q->area), &mm->pinned_vm);
 err_put:
-	vinf_areas_put(q->area);
+	vinf_ring_unpin(q->area);
 	return ret;
 }
 
@@ -273,38 +293,35 @@ static bool vinf_areas_same(const struct vinf_area_map *a, const struct vinf_are
 }
 
 /**
- * vinf_ring_remap - translate the rings of a running queue again
- * @q: queue with a new picture of the IOTLB
+ * vinf_ring_remap - put a running queue's rings somewhere else
+ * @q: queue
+ * @area: the rings by a new picture of the IOTLB, from vinf_ring_pin(); taken over
  *
- * Nothing changes where the pages are the same.  On failure the old mappings stay (they are
- * pinned), for the queue to be put in error before it is served again.
+ * Nothing changes where the pages are the same.  RLIMIT_MEMLOCK is not looked at again for the same
+ * rings.
  *
- * Context: process, in the owner's memory, q->lock held.
+ * Context: process, q->lock held.
  *
- * Return: as vinf_ring_map(); RLIMIT_MEMLOCK is not looked at again for the same rings.
+ * Return: 0; -ENOMEM, and the rings are where they were.
  */
-int vinf_ring_remap(struct vinf_queue *q)
+int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area)
 {
-	struct vinf_area_map area[VINF_NR_AREAS] = {};
 	int ret;
 
 	lockdep_assert_held(&q->lock);
-	ret = vinf_areas_get(q, area);
-	if (ret)
-		return ret;
 	if (vinf_areas_same(area, q->area)) {
-		vinf_areas_put(area);
+		vinf_ring_unpin(area);
 		return 0;
 	}
 	ret = vinf_areas_vmap(area);
 	if (ret) {
-		vinf_areas_put(area);
+		vinf_ring_unpin(area);
 		return ret;
 	}
 	trace_vinf_ring_moved(q);
 	atomic64_add(vinf_areas_pages(area), &q->ring_mm->pinned_vm);
 	vinf_areas_drop(q, q->area);
-	memcpy(q->area, area, sizeof(area));
+	memcpy(q->area, area, sizeof(q->area));
 	vinf_ring_publish(q);
 	return 0;
 }

@@ -17,10 +17,11 @@
  *           vinf_bounce.lock        irq-safe
  *           vinf_dev.config_lock    irq-safe
  *
- * A worker may sleep under vinf_queue.lock in a page fault that userspace has to answer, and an
- * owner under vinf_dev.lock until its device is at rest.  So both are waited for killably, but by
- * who knows them to be free: vinf_stop_at_rest() of queues at rest, vinf_release() of a file whose
- * last user it is.  The reaper only tries.
+ * A worker, and who starts a queue, may sleep under vinf_queue.lock in a page fault that userspace
+ * has to answer, and an owner under vinf_dev.lock in one, or until its device is at rest.  So both
+ * are waited for killably, but by who knows them to be free: vinf_stop_at_rest() of queues at rest,
+ * vinf_release() of a file whose last user it is, an exchange of engines of queues that run without
+ * one.  The reaper only tries.
  *
  * Field legend, as used below:
  *
@@ -273,6 +274,8 @@ struct vinf_iotlb {
 	bool dirty;			/* D: tree and map differ */
 };
 
+int vinf_map_find(const struct vinf_map *map, unsigned int *hit, u64 iova, u32 len, u32 perm,
+		  void __user **uaddr, u32 *got);
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr,
 		   u32 *got);
 int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg);
@@ -316,7 +319,10 @@ u16 vinf_vring_used(const struct vinf_queue *q);
 
 int vinf_ring_map(struct vinf_queue *q);
 void vinf_ring_unmap(struct vinf_queue *q);
-int vinf_ring_remap(struct vinf_queue *q);
+int vinf_ring_pin(const struct vinf_queue *q, const struct vinf_map *map,
+		  struct vinf_area_map *area);
+void vinf_ring_unpin(struct vinf_area_map *area);
+int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area);
 
 /* ---- region.c: the inflight region ---- */
 
@@ -355,13 +361,13 @@ struct vinf_queue {
 	struct vinf_vq vq;		/* Q, see there */
 	struct vinf_dev *dev;		/* I */
 	struct mutex lock;		/* Q */
+	atomic_t wanted;		/* A: who waits for it by vinf_queue_lock_until() */
 
 	/* what the owner configured */
 	u32 num;			/* D */
 	bool addr_set;			/* D */
 	bool ready;			/* D: SET_VRING_ENABLE */
 	u64 addr[VINF_NR_AREAS];	/* D: IOVA */
-	atomic_t wanted;		/* A: who waits for it by vinf_queue_lock_until() */
 	struct file *kick;		/* D */
 	struct eventfd_ctx *call;	/* Q */
 	bool called;			/* Q: through @call or one before it, since a reset */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -316,6 +317,69 @@ TEST_F_TIMEOUT(upgrade, timed_out_in_a_page_fault, 60)
 	ASSERT_LE(0, exchange());
 	fill(&self->f.l[0]);
 	EXPECT_EQ(0, finish(&self->f.l[0])) TH_LOG("%s", self->f.l[0].wrong);
+	close(uffd);
+}
+
+struct move {
+	struct vd *d;
+	void *to;
+	int ret;
+};
+
+/* Guest memory is somewhere else now. */
+static void *move(void *arg)
+{
+	struct move *m = arg;
+	struct vd_region *mem = &m->d->mem[0];
+
+	m->ret = vd_msg(m->d, VHOST_IOTLB_BATCH_BEGIN, 0, 0, NULL, 0);
+	if (m->ret >= 0)
+		m->ret = vd_msg(m->d, VHOST_IOTLB_INVALIDATE, mem->iova, mem->size, NULL, 0);
+	if (m->ret >= 0)
+		m->ret = vd_msg(m->d, VHOST_IOTLB_UPDATE, mem->iova, mem->size, m->to, VHOST_ACCESS_RW);
+	if (m->ret >= 0)
+		m->ret = vd_msg(m->d, VHOST_IOTLB_BATCH_END, 0, 0, NULL, 0);
+	return NULL;
+}
+
+/* The owner has its rings moved into a page that does not come: that is between the two of them. */
+TEST_F_TIMEOUT(upgrade, while_the_rings_move_into_a_page_fault, 60)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MINOR };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), i, parked;
+	struct vd *d = &self->f.r.d;
+	struct vd_region *mem = &d->mem[0];
+
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	for (parked = 0; parked < 2; parked++) {
+		struct move m = { d, mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED, d->memfd, 0) };
+		pthread_t thread;
+
+		ASSERT_NE(MAP_FAILED, m.to);
+		reg.range.start = (unsigned long)m.to;
+		reg.range.len = mem->size;
+		ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+		if (parked) {
+			ASSERT_EQ(0, detach(2000));
+		}
+		ASSERT_EQ(0, pthread_create(&thread, NULL, move, &m));
+		EXPECT_EQ(1, poll(&(struct pollfd){ .fd = uffd, .events = POLLIN }, 1, VD_WAIT_MS));
+		if (!parked) {
+			EXPECT_EQ(0, detach(2000));
+		}
+		EXPECT_EQ(0, replace(ENGINE));
+		/* Which wakes nobody who waits for a minor fault. */
+		EXPECT_EQ(0, ioctl(uffd, UFFDIO_UNREGISTER, &reg.range));
+		EXPECT_EQ(0, ioctl(uffd, UFFDIO_WAKE, &reg.range));
+		pthread_join(thread, NULL);
+		EXPECT_LE(0, m.ret);
+		for (i = 0; i < QUEUES; i++) {
+			fill(&self->f.l[i]);
+			EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
+		}
+	}
 	close(uffd);
 }
 
