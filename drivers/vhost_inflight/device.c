@@ -64,7 +64,7 @@ static int vinf_dev_setup(struct vinf_dev *dev, const struct vinf_params *p)
 	if (ret)
 		return ret;
 	/* An engine is held only while a node is open; here it says what a device may offer. */
-	ret = vinf_engine_wait();
+	ret = vinf_engine_wait(false);
 	if (ret)
 		return ret;
 	engine = vinf_engine_get();

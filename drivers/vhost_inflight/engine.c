@@ -229,11 +229,16 @@ int vinf_engine_detach(unsigned int ms)
 	return ret;
 }
 
-/* Wait for the next engine while one is being exchanged.  Holds no lock.  0 or -EINTR. */
-int vinf_engine_wait(void)
+/*
+ * Wait for the next engine while one is being exchanged.  Holds no lock.  0; -EINTR; -EAGAIN with
+ * @nonblock, which does not wait.
+ */
+int vinf_engine_wait(bool nonblock)
 {
 	if (likely(!READ_ONCE(vinf_detached)))
 		return 0;
+	if (nonblock)
+		return -EAGAIN;
 	return wait_event_killable_timeout(vinf_engine_waitq, !READ_ONCE(vinf_detached),
 					   VINF_ENGINE_WAIT) < 0 ? -EINTR : 0;
 }

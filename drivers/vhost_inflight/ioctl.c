@@ -653,7 +653,7 @@ long vinf_ioctl(struct vinf_file *vf, unsigned int cmd, void __user *arg)
 	}
 	/* What may start a queue needs an engine. */
 	if (row->who != ANY) {
-		ret = vinf_engine_wait();
+		ret = vinf_engine_wait(false);
 		if (ret)
 			return ret;
 	}

@@ -14,10 +14,10 @@
  * @file: the new file
  *
  * Does not touch the device: a supervisor may look at one that is in use.  No access mode is needed
- * for anything.
+ * for anything.  Waits while the engine is being exchanged, but with O_NONBLOCK.
  *
- * Return: 0; -ENODEV when the device is being removed; -ENXIO when no engine is loaded; -ENOMEM;
- * -EINTR.
+ * Return: 0; -ENODEV when the device is being removed; -ENXIO when no engine is loaded; -EAGAIN
+ * with O_NONBLOCK while the engine is being exchanged; -ENOMEM; -EINTR.
  */
 static int vinf_node_open(struct inode *inode, struct file *file)
 {
@@ -25,7 +25,7 @@ static int vinf_node_open(struct inode *inode, struct file *file)
 	struct vinf_file *vf;
 	int ret;
 
-	ret = vinf_engine_wait();
+	ret = vinf_engine_wait(file->f_flags & O_NONBLOCK);
 	if (ret)
 		return ret;
 	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);

@@ -564,7 +564,7 @@ void vinf_configfs_exit(void);
 
 int vinf_engine_detach(unsigned int ms);
 int vinf_engine_attach(void);
-int vinf_engine_wait(void);
+int vinf_engine_wait(bool nonblock);
 void vinf_engine_name(char *buf, size_t size);
 const struct vinf_engine_ops *vinf_engine_get(void);
 void vinf_engine_put(const struct vinf_engine_ops *ops);

@@ -625,6 +625,7 @@ TEST(open_waits_for_the_engine)
 	ASSERT_EQ(0, detach(5000));
 	o.name = r.name;
 	begin = vd_now_ms();
+	EXPECT_EQ(-EAGAIN, vd_node_open(r.name, O_RDONLY | O_NONBLOCK));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, start_and_write, &o));
 	ASSERT_EQ(0, replace(ENGINE));
 	pthread_join(thread, NULL);
