@@ -335,7 +335,7 @@ static bool vinf_name_ok(const char *name)
 {
 	size_t n = strlen(name), i;
 
-	if (!n || n >= VINF_NAME_LEN)
+	if (!n || n >= VINF_NAME_LEN || name[0] == '.')
 		return false;
 	for (i = 0; i < n; i++)
 		if (!isascii(name[i]) || (!isalnum(name[i]) && !strchr("_.-", name[i])))

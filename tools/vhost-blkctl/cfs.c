@@ -51,8 +51,7 @@ bool cfs_name_ok(const char *name)
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 	size_t len = strlen(name);
 
-	return len && len <= CFS_NAME_MAX && strspn(name, ok) == len && strcmp(name, ".") &&
-	       strcmp(name, "..");
+	return len && len <= CFS_NAME_MAX && strspn(name, ok) == len && name[0] != '.';
 }
 
 int cfs_open_root(void)

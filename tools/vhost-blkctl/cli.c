@@ -127,7 +127,7 @@ int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 		return say_usage(cmd, "%s needs a %s", cmd->name, cmd->operand);
 	if (args->name && !cmd->operand_is_file && !cfs_name_ok(args->name))
 		return say_usage(cmd,
-				 "\"%s\" is no name for a device: use 1 to %d of A-Z a-z 0-9 _ . -",
+				 "\"%s\" is no name for a device: use 1 to %d of A-Z a-z 0-9 _ . -, no dot first",
 				 args->name, CFS_NAME_MAX);
 	return 0;
 }

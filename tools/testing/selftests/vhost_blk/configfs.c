@@ -125,8 +125,9 @@ TEST_F(configfs, names)
 {
 	static const char * const bad[] = {
 		"a b", "a:b", "ae\xcc\x88", "a\nb", "a*", "12345678901234567890123456789012", "$x",
+		"...", ".a",
 	};
-	static const char * const good[] = { "a", "A.b-c_9", "1234567890123456789012345678901", "-", "..." };
+	static const char * const good[] = { "a", "A.b-c_9", "1234567890123456789012345678901", "-", "a..." };
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
