@@ -31,6 +31,19 @@ struct device *device_find(struct vsup *s, const char *name)
 	return NULL;
 }
 
+struct device *device_next(struct vsup *s, const char *name)
+{
+	struct device *next = NULL;
+
+	for (unsigned int i = 0; i < s->nr_devices; i++) {
+		struct device *d = s->device[i];
+
+		if (strcmp(d->name, name) > 0 && (!next || strcmp(d->name, next->name) < 0))
+			next = d;
+	}
+	return next;
+}
+
 /* ---- pieces ---- */
 
 struct piece *device_piece(struct device *d, const char *label)
@@ -137,6 +150,7 @@ static void live_work(struct vsup *s, struct source *src)
 	struct device *d = (void *)((char *)src - offsetof(struct device, live));
 
 	source_del(src);
+	d->over = true;
 	device_soon(s, d);
 }
 
@@ -147,7 +161,8 @@ static void begun(struct vsup *s, struct device *d, const struct owner *owner)
 	source_del(&d->live);
 	d->owner = *owner;
 	d->owned = true;
-	fd = owner_open(owner->pid);
+	d->over = false;
+	fd = owner_open(owner);
 	/* Without an alarm it is looked at now and then. */
 	if (fd >= 0)
 		source_add(s, &d->live, fd);
@@ -171,7 +186,8 @@ static void learn(struct vsup *s, struct device *d, struct node_look *l)
 	region_take(s, d, l, other ? &now : &d->owner);
 	if (d->owned && !owned)
 		ended(s, d);
-	if (other)
+	/* Also one that we know from before we were started again. */
+	if (other || (owned && d->live.fd < 0 && !d->over))
 		begun(s, d, &now);
 	if (!d->running)
 		return;
@@ -184,13 +200,17 @@ static void learn(struct vsup *s, struct device *d, struct node_look *l)
 			p->by = d->owner;
 }
 
+/* Its next change will be an event. */
+static bool quiet(const struct device *d)
+{
+	return !d->blind && (!d->owned || (d->running && d->live.fd >= 0));
+}
+
 /* When to look again: soon while it changes, seldom while its change would not be an event. */
 static void rest(struct device *d)
 {
-	bool quiet = !d->owned || (d->running && d->live.fd >= 0);
-
 	d->pause = d->pause < MAX_PAUSE_MS ? d->pause * 2 : MAX_PAUSE_MS;
-	if (d->pause <= SETTLED_MS || !quiet)
+	if (d->pause <= SETTLED_MS || !quiet(d))
 		d->due = now_ms() + d->pause;
 	else
 		d->due = 0;
@@ -200,7 +220,8 @@ static void look(struct vsup *s, struct device *d)
 {
 	struct node_look l;
 
-	if (node_look(s->dev_dir, d->name, &l))
+	d->blind = node_look(s->dev_dir, d->name, &l);
+	if (d->blind)
 		return;
 	learn(s, d, &l);
 	state_write(s, d);
@@ -217,7 +238,10 @@ void device_look(struct vsup *s, struct device *d)
 	/* Whatever comes from now on is an event; once more for what came just before. */
 	node_watch(s, d, true);
 	look(s, d);
-	d->pause = 0;
+	if (quiet(d))
+		d->pause = 0;
+	else
+		device_soon(s, d);
 }
 
 void device_soon(struct vsup *s, struct device *d)
@@ -355,6 +379,7 @@ int vsup_deposit(struct vsup *s, const char *name, int pid, const struct vsup_pi
 	struct device *d = ask(s, name, why);
 	struct piece *p;
 	struct shm shm;
+	bool stored;
 	int ret;
 
 	if (!d)
@@ -364,7 +389,10 @@ int vsup_deposit(struct vsup *s, const char *name, int pid, const struct vsup_pi
 		return ret;
 	if (!name_ok(piece->label))
 		return no(why, -EINVAL, "a label has 1 to 31 of the characters A-Z a-z 0-9 _ . -");
-	ret = shm_hold(&shm, fcntl(piece->fd, F_DUPFD_CLOEXEC, 3));
+	/* Opened anew: a service manager stores what is one open file only once, under one name. */
+	ret = shm_copy(piece->fd);
+	if (ret >= 0)
+		ret = shm_hold(&shm, ret);
 	if (ret)
 		return no(why, ret, "%s is no memfd and no file on tmpfs or hugetlbfs",
 			  piece->label);
@@ -378,10 +406,11 @@ int vsup_deposit(struct vsup *s, const char *name, int pid, const struct vsup_pi
 	p = device_piece(d, piece->label);
 	p->shm = shm;
 	p->by = d->owner;
-	store_put(s, name, p->label, shm.fd);
+	stored = store_put(s, name, p->label, shm.fd);
 	state_write(s, d);
-	store_sync(s);
-	return s->stored || shm.path[0];
+	if (stored)
+		stored = store_sync(s);
+	return stored || shm.path[0];
 }
 
 int vsup_region(struct vsup *s, const char *name, int pid, struct vhost_inflight_fd *arg,

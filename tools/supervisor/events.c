@@ -252,7 +252,7 @@ int vsup_new(struct vsup **keeper, const struct vsup_options *o)
 	s->listener.fd = -1;
 	s->dev_dir = strdup(o->dev_dir ? o->dev_dir : "/dev");
 	s->run_dir = strdup(o->run_dir ? o->run_dir : VSUP_DIR);
-	s->stored = store_there(s);
+	store_init(s);
 	ret = s->dev_dir && s->run_dir ? 0 : -ENOMEM;
 	ret = ret ?: open_dir(s) ?: watch(s);
 	if (!ret) {

@@ -14,6 +14,7 @@
 #define MAX_CLIENTS	32
 #define MAX_REQUEST	4096		/* bytes of a request */
 #define MAX_REPLY	(128 << 10)	/* and of a reply */
+#define MAX_LIST	256		/* devices in one reply, of 440 bytes at most */
 #define MAX_STATE	(64 << 10)	/* and of a state file */
 #define FILE_LEN	(VSUP_NAME_LEN + 16)	/* names of files, with their NUL */
 
@@ -48,7 +49,7 @@ struct owner {
 
 struct owner owner_of(pid_t pid);
 bool owner_same(const struct owner *a, const struct owner *b);
-int owner_open(pid_t pid);		/* a pidfd, or -errno */
+int owner_open(const struct owner *owner);	/* a pidfd, or -errno */
 
 /* ---- the node: node.c ---- */
 
@@ -80,6 +81,7 @@ struct shm {
 
 int shm_hold(struct shm *shm, int fd);		/* takes over @fd, also when it fails */
 bool shm_same(const struct shm *a, const struct shm *b);
+int shm_copy(int fd);				/* of it, with a position of its own, or -errno */
 int shm_reopen(struct shm *shm);		/* by its name */
 void shm_drop(struct shm *shm);
 int shm_make(int dir, const char *name, uint64_t size);	/* a file of zeroes in the place of @name */
@@ -108,6 +110,8 @@ struct piece {
  * @live: alarm for the end of @owner, the pidfd
  * @owner: the one there is, or the last one that was seen
  * @owned: @owner owns it still, as far as is known
+ * @over: the end of @owner was seen, also if the device does not know of it yet
+ * @blind: it could not be looked at the last time
  * @running: it had DRIVER_OK when it was looked at last
  * @region: the inflight region
  * @arg: its numbers; its fd is @region's
@@ -124,7 +128,7 @@ struct device {
 	bool present;
 	struct source live;
 	struct owner owner;
-	bool owned, running;
+	bool owned, over, blind, running;
 	struct shm region;
 	struct vhost_inflight_fd arg;
 	uint64_t features;
@@ -137,6 +141,7 @@ struct device {
 
 bool name_ok(const char *name);
 struct device *device_find(struct vsup *s, const char *name);
+struct device *device_next(struct vsup *s, const char *name);	/* the one behind it, by name, or NULL */
 /* These two make it if need be; NULL: no room, or no name */
 struct device *device_get(struct vsup *s, const char *name);
 struct piece *device_piece(struct device *d, const char *label);
@@ -149,10 +154,10 @@ void device_free(struct device *d);			/* the memory; the stores keep theirs */
 
 /* ---- what outlives us: store.c, state.c ---- */
 
-bool store_there(const struct vsup *s);
-void store_put(struct vsup *s, const char *device, const char *label, int fd);
+void store_init(struct vsup *s);
+bool store_put(struct vsup *s, const char *device, const char *label, int fd);
 void store_remove(struct vsup *s, const char *device, const char *label);
-void store_sync(struct vsup *s);	/* until the service manager has them */
+bool store_sync(struct vsup *s);	/* until the service manager has dealt with all */
 void store_find(struct vsup *s);	/* what it has */
 
 void state_write(struct vsup *s, struct device *d);
@@ -184,6 +189,7 @@ void client_free(struct vsup *s, struct client *c);
  * @listener: socket
  * @dev_wd: of @dev_dir
  * @stored: there is a service manager's store
+ * @room: descriptors that still fit, as far as it says; -1 if it does not
  * @nr_devices: entries of @device
  * @device: devices, each for itself
  * @nr_clients: entries of @clients
@@ -196,6 +202,7 @@ struct vsup {
 	struct source inotify, timer, listener;
 	int dev_wd;
 	bool stored;
+	int room;
 	unsigned int nr_devices;
 	struct device *device[MAX_DEVICES];
 	unsigned int nr_clients;

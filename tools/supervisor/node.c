@@ -42,8 +42,11 @@ int node_look(const char *dir, const char *name, struct node_look *l)
 
 	*l = (struct node_look){ .region.fd = -1 };
 	snprintf(path, sizeof(path), "%s/vhost-blk-%s", dir, name);
-	/* For reading only: our own close is none of those that are watched for. */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/*
+	 * For reading only: our own close is none of those that are watched for.  Without waiting
+	 * for the next engine: others have requests meanwhile.
+	 */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	ret = look(fd, l);

@@ -41,9 +41,15 @@ bool owner_same(const struct owner *a, const struct owner *b)
 	return a->pid == b->pid && a->start == b->start;
 }
 
-int owner_open(pid_t pid)
+int owner_open(const struct owner *owner)
 {
-	int fd = syscall(SYS_pidfd_open, pid, 0);
+	int fd = syscall(SYS_pidfd_open, owner->pid, 0);
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	/* With the process held it is the same one, or another has its number. */
+	if (start_of(owner->pid) == owner->start)
+		return fd;
+	close(fd);
+	return -ESRCH;
 }

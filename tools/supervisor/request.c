@@ -142,13 +142,17 @@ static struct json_object *device_json(const struct device *d)
 	return o;
 }
 
+/* As many as fit; those behind them are asked for with the name of the last one. */
 static int do_list(struct vsup *s, struct request *r)
 {
-	struct json_object *all = json_object_new_array();
+	struct json_object *list = json_object_new_array();
+	const char *after = message_text(r->in, "after");
+	const struct device *d = device_next(s, after ? after : "");
 
-	for (unsigned int i = 0; i < s->nr_devices; i++)
-		json_object_array_add(all, device_json(s->device[i]));
-	json_object_object_add(r->out->body, "devices", all);
+	for (unsigned int i = 0; i < MAX_LIST && d; i++, d = device_next(s, d->name))
+		json_object_array_add(list, device_json(d));
+	json_object_object_add(r->out->body, "devices", list);
+	json_object_object_add(r->out->body, "more", json_object_new_boolean(d != NULL));
 	return 0;
 }
 

@@ -46,6 +46,19 @@ bool shm_same(const struct shm *a, const struct shm *b)
 	return a->fd >= 0 && b->fd >= 0 && a->dev == b->dev && a->ino == b->ino;
 }
 
+int shm_copy(int fd)
+{
+	char link[64];
+	int copy;
+
+	/* As in shm_hold(): nothing else is opened. */
+	if (fcntl(fd, F_GET_SEALS) < 0)
+		return -EMEDIUMTYPE;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	copy = open(link, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_CLOEXEC | O_NONBLOCK);
+	return copy < 0 ? -errno : copy;
+}
+
 int shm_reopen(struct shm *shm)
 {
 	struct shm found;

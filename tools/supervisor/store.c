@@ -15,12 +15,12 @@
 
 #define STORED_LEN	(VSUP_NAME_LEN + VSUP_LABEL_LEN + 16)
 
-bool store_there(const struct vsup *s)
+void store_init(struct vsup *s)
 {
 	const char *room = getenv("FDSTORE");	/* newer systemd says how much there is */
 
-	(void)s;
-	return getenv("NOTIFY_SOCKET") && !(room && !strcmp(room, "0"));
+	s->room = room ? atoi(room) : -1;
+	s->stored = getenv("NOTIFY_SOCKET") && s->room;
 }
 
 static void stored_name(char name[STORED_LEN], const char *device, const char *label)
@@ -28,17 +28,24 @@ static void stored_name(char name[STORED_LEN], const char *device, const char *l
 	snprintf(name, STORED_LEN, label ? "%s/memory/%s" : "%s/region", device, label);
 }
 
-/* A @label of NULL is the region. */
-void store_put(struct vsup *s, const char *device, const char *label, int fd)
+/* A @label of NULL is the region. Whether it is on its way; store_sync() makes sure that it arrived. */
+bool store_put(struct vsup *s, const char *device, const char *label, int fd)
 {
 	char name[STORED_LEN], text[STORED_LEN + 32];
 
 	if (!s->stored)
-		return;
+		return false;
 	stored_name(name, device, label);
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
-	if (sd_pid_notify_with_fds(0, 0, text, &fd, 1) <= 0)
-		say(s, "%s: the service manager does not take %s", device, name);
+	/* One that is full says so to nobody. */
+	if (!s->room || sd_pid_notify_with_fds(0, 0, text, &fd, 1) <= 0) {
+		say(s, "%s: the service manager does not take %s: is FileDescriptorStoreMax= large enough?",
+		    device, name);
+		return false;
+	}
+	if (s->room > 0)
+		s->room--;
+	return true;
 }
 
 void store_remove(struct vsup *s, const char *device, const char *label)
@@ -48,13 +55,17 @@ void store_remove(struct vsup *s, const char *device, const char *label)
 	if (!s->stored)
 		return;
 	stored_name(name, device, label);
+	if (s->room >= 0)
+		s->room++;
 	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-void store_sync(struct vsup *s)
+bool store_sync(struct vsup *s)
 {
-	if (s->stored && sd_notify_barrier(0, SYNC_US) <= 0)
-		say(s, "the service manager does not answer: descriptors may not be in its store");
+	if (!s->stored || sd_notify_barrier(0, SYNC_US) > 0)
+		return true;
+	say(s, "the service manager does not answer: descriptors may not be in its store");
+	return false;
 }
 
 /* Takes over @fd. */
@@ -97,6 +108,8 @@ void store_find(struct vsup *s)
 	char **names = NULL;
 	int n = sd_listen_fds_with_names(1, &names);
 
+	if (s->room > 0 && n > 0)
+		s->room = s->room > n ? s->room - n : 0;
 	for (int i = 0; i < n; i++) {
 		found(s, names[i], SD_LISTEN_FDS_START + i);
 		free(names[i]);

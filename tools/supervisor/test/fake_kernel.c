@@ -5,7 +5,8 @@
  *
  *	pid=123 state=2 status=15 acked=0x100000000 queues=4 size=128 num=64 region=/path
  *
- * Without region= there is none (ENODATA); region=! has lost a part (ESTALE).
+ * Without region= there is none (ENODATA); region=! has lost a part (ESTALE).  With blind=1 it can't
+ * be asked (EAGAIN).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +45,10 @@ static __u64 number(const char *text, const char *key)
 
 static int get_info(const char *text, struct vhost_inflight_info *info)
 {
+	if (number(text, "blind")) {
+		errno = EAGAIN;
+		return -1;
+	}
 	info->owner_pid = number(text, "pid");
 	info->state = number(text, "state");
 	info->status = number(text, "status");

@@ -7,6 +7,7 @@ is stored comes back just as systemd would pass it.
 """
 import array
 import contextlib
+import ctypes
 import json
 import mmap
 import os
@@ -60,11 +61,20 @@ def alive(pid):
         return False
 
 
+def same_open_file(a, b):
+    """As kcmp(2) has it, by which a service manager finds out whether it has stored that already."""
+    kcmp, kcmp_file = 312, 0
+    order = ctypes.CDLL(None, use_errno=True).syscall(kcmp, os.getpid(), os.getpid(), kcmp_file, a, b)
+    expect(order >= 0, f"kcmp: {os.strerror(ctypes.get_errno())}")
+    return order == 0
+
+
 class Manager:
     """A service manager with a store of descriptors."""
 
     def __init__(self, path):
         self.path = path
+        self.room = None        # what it says of its size, or nothing
         self.store = []         # (name, fd)
         self.ready = threading.Event()
         self.lock = threading.Lock()
@@ -88,7 +98,7 @@ class Manager:
                     pass
                 elif lines.get("FDSTORE") == "1":
                     for fd in fds:
-                        if not any(n == lines["FDNAME"] and os.path.sameopenfile(f, fd) for n, f in self.store):
+                        if not any(same_open_file(f, fd) for _, f in self.store):
                             self.store.append((lines["FDNAME"], os.dup(fd)))
                 elif lines.get("FDSTOREREMOVE") == "1":
                     for entry in [e for e in self.store if e[0] == lines["FDNAME"]]:
@@ -158,6 +168,8 @@ class Rig:
             self.manager.sync()
             with self.manager.lock:
                 fds = list(self.manager.store)
+            if self.manager.room:
+                env["FDSTORE"] = str(self.manager.room)
         else:
             env["FDSTORE"] = "0"
         self.pid = os.fork()
@@ -339,6 +351,11 @@ def me():
     return os.getpid()
 
 
+def settled():
+    """The looks after an event go on for two seconds, and nothing tells of their end."""
+    time.sleep(3)
+
+
 # ---- the tests: of a rig, the daemon of which runs ----
 
 def nodes_come_and_go(r):
@@ -374,7 +391,7 @@ def driver_ok_without_an_event(r):
     vmm = r.vmm()
     r.node("disk0", pid=vmm.pid, state=OWNED)
     until(lambda: r.listed("disk0") and r.listed("disk0")["owner_pid"], "the owner")
-    time.sleep(3)       # until the looks after the events are over
+    settled()
     r.node_silently("disk0", state=RUNNING, region=r.fdpath(r.region()))
     # not by asking: list does not look
     until(lambda: r.held("disk0"), "the region")
@@ -496,6 +513,56 @@ def memory_survives(r):
     os.close(os.open(f"{r.tmp}/ram", os.O_RDWR | os.O_CREAT))
     r.restart()
     expect(("named" in r.listed("disk0")["memory"]) == r.stored, "another file of the same name")
+
+
+def one_file_twice(r):
+    """Two labels, and two devices, for one file: nothing is lost where only one of them is stored."""
+    ram = r.memory()
+    for name in "disk0", "disk1":
+        r.runs(name, me())
+        until(lambda: r.listed(name) and r.listed(name)["region"], "the region is held")
+        expect(r.keep(name, ram, "a") == r.stored and r.keep(name, ram, "b") == r.stored, "survives")
+    r.restart()
+    for name in "disk0", "disk1":
+        expect(r.listed(name)["memory"] == ["a", "b"] * r.stored, f"after its end: {r.listed(name)}")
+
+
+def store_is_full(r):
+    r.manager.room = 2          # for the region and one more
+    r.restart()
+    r.runs("disk0", me())
+    until(lambda: r.listed("disk0") and r.listed("disk0")["region"], "the region is held")
+    expect(r.keep("disk0", r.memory(), "a") == r.stored, "the first one survives")
+    expect(not r.keep("disk0", r.memory(), "b"), "one that there is no room for survives")
+    expect(r.keep("disk0", r.memory(), "a") == r.stored, "one in the place of another survives")
+
+
+def alarm_after_a_restart(r):
+    r.runs("disk0", r.vmm().pid)
+    until(lambda: r.listed("disk0") and r.listed("disk0")["running"], "running")
+    until(lambda: "anon_inode:[pidfd]" in r.open_fds(), "an alarm for the owner's end")
+    r.restart()
+    until(lambda: "anon_inode:[pidfd]" in r.open_fds(), "the same after a restart")
+
+
+def node_that_cannot_be_asked(r):
+    """It is asked again: what is missed meanwhile has no event any more."""
+    r.node("disk0", blind=1)
+    until(lambda: r.listed("disk0"), "listed")
+    settled()
+    r.node_silently("disk0", blind=0, pid=me(), state=RUNNING, status=15, acked=1 << 32, region=r.fdpath(r.region()))
+    until(lambda: r.listed("disk0")["running"], "what it is once it can be asked")
+
+
+def many_devices(r):
+    names = [f"d{i:03}" for i in range(300)]
+    for name in names:
+        r.node(name, state=FREE)
+    until(lambda: r.ok("list", after=names[-2])[0]["devices"], "the last one is listed")
+    first, _ = r.ok("list")
+    expect(first["more"] and [d["device"] for d in first["devices"]] == names[:256], "the first 256")
+    rest, _ = r.ok("list", after=names[255])
+    expect(not rest["more"] and [d["device"] for d in rest["devices"]] == names[256:], "the rest")
 
 
 def fresh_start_lets_go(r):
@@ -788,7 +855,8 @@ def killed_anywhere(r):
 
 
 EACH = [nodes_come_and_go, region_is_taken, driver_ok_without_an_event, node_is_not_held, end_is_noticed,
-        device_lags_behind_its_owner, take_gives_all_of_it, who_may_take, who_may_keep, memory_survives, fresh_start_lets_go,
+        device_lags_behind_its_owner, take_gives_all_of_it, who_may_take, who_may_keep, memory_survives, one_file_twice,
+        store_is_full, alarm_after_a_restart, node_that_cannot_be_asked, many_devices, fresh_start_lets_go,
         named_region, forget, region_with_a_hole, hostile_packets, other_users_are_refused, garbage_in_the_directory,
         one_at_a_time, client_library, killed_anywhere]
 
