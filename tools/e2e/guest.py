@@ -125,6 +125,16 @@ class Guest:
             if "return" in answer:
                 return answer["return"]
 
+    def state(self):
+        """What its processors do, for when it does not answer."""
+        try:
+            said = [f"status: {self.qmp('query-status')['status']}"]
+            registers = self.qmp("human-monitor-command", **{"command-line": "info registers -a"})
+        except (GuestError, OSError) as error:
+            return f"the monitor does not answer: {error}"
+        said += [line for line in registers.splitlines() if line.startswith(("CPU#", "RIP="))]
+        return "\n".join(said)
+
     def booted(self, timeout=180):
         """Waits for the guest's shell; seconds it took."""
         start = time.monotonic()

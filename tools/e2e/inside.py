@@ -186,8 +186,9 @@ def main():
             for rest in range(number + 1, len(TESTS) + 1):
                 print(f"not ok {rest} {TESTS[rest - 1].__doc__}: not run")
             if m.guest and m.guest.qemu.poll() is None:
-                for disk in (m.file, m.block):
-                    print("#   " + run(CTL, "show", disk.name, check=False).replace("\n", "\n#   "))
+                for said in (m.guest.state(), *(run(CTL, "show", disk.name, check=False)
+                                                for disk in (m.file, m.block))):
+                    print("#   " + said.replace("\n", "\n#   "))
                 m.guest.qemu.kill()
             if m.guest:
                 print("#   QEMU: " + m.guest.qemu_said())
