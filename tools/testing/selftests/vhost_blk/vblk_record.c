@@ -250,7 +250,7 @@ bool vd_record_read(struct vd_record *r)
 
 void vd_record_drop(struct vd_record *r)
 {
-	/* Twice where it was full. */
-	if (!read_all(r, false))
-		read_all(r, false);
+	/* Twice where it was full, or more often while others use the disk. */
+	for (int i = 0; i < 16 && !read_all(r, false); i++)
+		;
 }
