@@ -141,7 +141,8 @@ struct device {
 
 bool name_ok(const char *name);
 struct device *device_find(struct vsup *s, const char *name);
-struct device *device_next(struct vsup *s, const char *name);	/* the one behind it, by name, or NULL */
+/* The one behind it, by name, or NULL */
+struct device *device_next(struct vsup *s, const char *name);
 /* These two make it if need be; NULL: no room, or no name */
 struct device *device_get(struct vsup *s, const char *name);
 struct piece *device_piece(struct device *d, const char *label);

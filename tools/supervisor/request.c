@@ -152,7 +152,7 @@ static int do_list(struct vsup *s, struct request *r)
 	for (unsigned int i = 0; i < MAX_LIST && d; i++, d = device_next(s, d->name))
 		json_object_array_add(list, device_json(d));
 	json_object_object_add(r->out->body, "devices", list);
-	json_object_object_add(r->out->body, "more", json_object_new_boolean(d != NULL));
+	json_object_object_add(r->out->body, "more", json_object_new_boolean(!!d));
 	return 0;
 }
 

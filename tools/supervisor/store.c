@@ -28,7 +28,10 @@ static void stored_name(char name[STORED_LEN], const char *device, const char *l
 	snprintf(name, STORED_LEN, label ? "%s/memory/%s" : "%s/region", device, label);
 }
 
-/* A @label of NULL is the region. Whether it is on its way; store_sync() makes sure that it arrived. */
+/*
+ * A @label of NULL is the region.  Whether it is on its way; store_sync() makes sure that it
+ * arrived.
+ */
 bool store_put(struct vsup *s, const char *device, const char *label, int fd)
 {
 	char name[STORED_LEN], text[STORED_LEN + 32];
@@ -39,7 +42,7 @@ bool store_put(struct vsup *s, const char *device, const char *label, int fd)
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
 	/* One that is full says so to nobody. */
 	if (!s->room || sd_pid_notify_with_fds(0, 0, text, &fd, 1) <= 0) {
-		say(s, "%s: the service manager does not take %s: is FileDescriptorStoreMax= large enough?",
+		say(s, "%s: the service manager has no room for %s: see FileDescriptorStoreMax=",
 		    device, name);
 		return false;
 	}

@@ -5,8 +5,8 @@
  *
  *	pid=123 state=2 status=15 acked=0x100000000 queues=4 size=128 num=64 region=/path
  *
- * Without region= there is none (ENODATA); region=! has lost a part (ESTALE).  With blind=1 it can't
- * be asked (EAGAIN).
+ * Without region= there is none (ENODATA); region=! has lost a part (ESTALE).  With blind=1 it
+ * can't be asked (EAGAIN).
  */
 #include <errno.h>
 #include <fcntl.h>
