@@ -9,36 +9,24 @@
  * from it: an owner that knows nothing of what was before it starts afresh.
  */
 #include <linux/fcntl.h>
-#include <linux/mm.h>
-#include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "vinf.h"
 
 /**
  * struct vinf_region - an inflight region, mapped
- * @file: shmem
- * @offset: where in @file it starts; a multiple of the page size
- * @size: bytes, @nr_queues strides
+ * @shm: where it is: @nr_queues strides
  * @stride: bytes from one queue's to the next
  * @nr_queues: queues
  * @queue_size: entries of each
- * @pages: of @file, a reference to each
- * @nr: entries of @pages
- * @vaddr: of the first
  *
  * Everything is constant.
  */
 struct vinf_region {
-	struct file *file;
-	u64 offset, size;
+	struct vinf_shm shm;
 	u32 stride;
 	u16 nr_queues, queue_size;
-	struct page **pages;
-	unsigned int nr;
-	void *vaddr;
 };
 
 static u32 vinf_region_stride(const struct vinf_dev *dev)
@@ -63,45 +51,10 @@ static bool vinf_region_fits(const struct vinf_dev *dev, const struct vinf_regio
  */
 void vinf_region_put(struct vinf_region *r)
 {
-	unsigned int i;
-
 	if (!r)
 		return;
-	if (r->vaddr)
-		vunmap(r->vaddr);
-	for (i = 0; i < r->nr; i++) {
-		set_page_dirty_lock(r->pages[i]);
-		put_page(r->pages[i]);
-	}
-	kvfree(r->pages);
-	if (r->file)
-		fput(r->file);
+	vinf_shm_put(&r->shm);
 	kfree(r);
-}
-
-/*
- * Pages of the file, in the kernel's address space. They must stay the file's: unevictable, or
- * swapping would take them out of it although we hold them.
- */
-static int vinf_region_map(struct vinf_region *r)
-{
-	struct address_space *mapping = r->file->f_mapping;
-	unsigned int nr = DIV_ROUND_UP_ULL(r->size, PAGE_SIZE);
-
-	mapping_set_unevictable(mapping);
-	r->pages = kvcalloc(nr, sizeof(*r->pages), GFP_KERNEL_ACCOUNT);
-	if (!r->pages)
-		return -ENOMEM;
-	for (; r->nr < nr; r->nr++) {
-		struct page *page;
-
-		page = shmem_read_mapping_page(mapping, (r->offset >> PAGE_SHIFT) + r->nr);
-		if (IS_ERR(page))
-			return PTR_ERR(page);
-		r->pages[r->nr] = page;
-	}
-	r->vaddr = vmap(r->pages, r->nr, VM_MAP, PAGE_KERNEL);
-	return r->vaddr ? 0 : -ENOMEM;
 }
 
 /* Takes over the reference to @file. */
@@ -116,15 +69,12 @@ static struct vinf_region *vinf_region_open(const struct vinf_dev *dev, struct f
 		fput(file);
 		return ERR_PTR(-ENOMEM);
 	}
-	r->file = file;
-	r->offset = offset;
 	r->stride = vinf_region_stride(dev);
 	r->nr_queues = dev->nr_queues;
 	r->queue_size = dev->queue_size;
-	r->size = (u64)r->stride * r->nr_queues;
-	ret = vinf_region_map(r);
+	ret = vinf_shm_open(&r->shm, file, offset, (u64)r->stride * r->nr_queues);
 	if (ret) {
-		vinf_region_put(r);
+		kfree(r);
 		return ERR_PTR(ret);
 	}
 	return r;
@@ -143,17 +93,6 @@ static struct vinf_region *vinf_region_new(const struct vinf_dev *dev)
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 	SHMEM_I(file_inode(file))->seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	return vinf_region_open(dev, file, 0);
-}
-
-/* Are all the pages still the file's?  A hole that was punched takes them out of it. */
-static bool vinf_region_whole(const struct vinf_region *r)
-{
-	unsigned int i;
-
-	for (i = 0; i < r->nr; i++)
-		if (READ_ONCE(page_folio(r->pages[i])->mapping) != r->file->f_mapping)
-			return false;
-	return true;
 }
 
 static void vinf_region_replace(struct vinf_dev *dev, struct vinf_region *r, bool handed)
@@ -181,7 +120,7 @@ int vinf_region_ready(struct vinf_dev *dev)
 
 	lockdep_assert_held(&dev->lock);
 	if (dev->region_ours && vinf_region_fits(dev, dev->region))
-		return vinf_region_whole(dev->region) ? 0 : -ESTALE;
+		return vinf_shm_whole(&dev->region->shm) ? 0 : -ESTALE;
 	r = vinf_region_new(dev);
 	if (IS_ERR(r))
 		return PTR_ERR(r);
@@ -202,9 +141,7 @@ int vinf_region_set(struct vinf_dev *dev, const struct vhost_inflight_fd *arg)
 {
 	u64 size = (u64)vinf_region_stride(dev) * dev->nr_queues;
 	struct vinf_region *r;
-	unsigned int seals;
 	struct file *file;
-	int ret;
 
 	lockdep_assert_held(&dev->lock);
 	if (vinf_dev_orphans(dev))
@@ -217,32 +154,14 @@ int vinf_region_set(struct vinf_dev *dev, const struct vhost_inflight_fd *arg)
 		return -ERANGE;
 	if (arg->mmap_size != size)
 		return -EMSGSIZE;
-	file = fget(arg->fd);
-	if (!file)
-		return -EBADF;
-	ret = -EMEDIUMTYPE;
-	if (!shmem_mapping(file->f_mapping) || !S_ISREG(file_inode(file)->i_mode))
-		goto err_fput;
-	ret = -EACCES;
-	if ((file->f_mode & (FMODE_READ | FMODE_WRITE)) != (FMODE_READ | FMODE_WRITE))
-		goto err_fput;
-	ret = -EPERM;
-	seals = READ_ONCE(SHMEM_I(file_inode(file))->seals);
-	if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-		goto err_fput;
-	ret = -EMSGSIZE;
-	if (arg->mmap_offset > i_size_read(file_inode(file)) ||
-	    i_size_read(file_inode(file)) - arg->mmap_offset < size)
-		goto err_fput;
+	file = vinf_shm_fget(arg->fd, arg->mmap_offset, size);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
 	r = vinf_region_open(dev, file, arg->mmap_offset);
 	if (IS_ERR(r))
 		return PTR_ERR(r);
 	vinf_region_replace(dev, r, true);
 	return 0;
-
-err_fput:
-	fput(file);
-	return ret;
 }
 
 /**
@@ -262,13 +181,13 @@ struct file *vinf_region_get(struct vinf_dev *dev, struct vhost_inflight_fd *arg
 	lockdep_assert_held(&dev->lock);
 	if (!r)
 		return ERR_PTR(-ENODATA);
-	if (!vinf_region_whole(r))
+	if (!vinf_shm_whole(&r->shm))
 		return ERR_PTR(-ESTALE);
-	arg->mmap_size = r->size;
-	arg->mmap_offset = r->offset;
+	arg->mmap_size = r->shm.size;
+	arg->mmap_offset = r->shm.offset;
 	arg->num_queues = r->nr_queues;
 	arg->queue_size = r->queue_size;
-	return get_file(r->file);
+	return get_file(r->shm.file);
 }
 
 /**
@@ -280,7 +199,7 @@ struct file *vinf_region_get(struct vinf_dev *dev, struct vhost_inflight_fd *arg
  */
 void *vinf_region_queue(const struct vinf_dev *dev, u16 index)
 {
-	return dev->region->vaddr + (size_t)dev->region->stride * index;
+	return dev->region->shm.vaddr + (size_t)dev->region->stride * index;
 }
 
 /**

@@ -324,6 +324,30 @@ int vinf_ring_pin(const struct vinf_queue *q, const struct vinf_map *map,
 void vinf_ring_unpin(struct vinf_area_map *area);
 int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area);
 
+/* ---- shm.c: shared memory that userspace has, too ---- */
+
+/**
+ * struct vinf_shm - a part of a file, mapped
+ * @file: shmem
+ * @offset: where in @file it starts; a multiple of the page size
+ * @size: bytes
+ * @pages: of @file, a reference to each
+ * @nr: entries of @pages
+ * @vaddr: of the first
+ */
+struct vinf_shm {
+	struct file *file;
+	u64 offset, size;
+	struct page **pages;
+	unsigned int nr;
+	void *vaddr;
+};
+
+struct file *vinf_shm_fget(int fd, u64 offset, u64 size);
+int vinf_shm_open(struct vinf_shm *shm, struct file *file, u64 offset, u64 size);
+bool vinf_shm_whole(const struct vinf_shm *shm);
+void vinf_shm_put(struct vinf_shm *shm);
+
 /* ---- region.c: the inflight region ---- */
 
 struct vinf_region;
