@@ -78,6 +78,7 @@ static int vinf_queue_adopt(struct vinf_queue *q, const struct vinf_engine_ops *
 			q->vq.kept = 1;
 			ret = ops->start(&q->vq);
 			q->vq.kept = 0;
+			vinf_ring_log(q);
 		}
 		if (!ret) {
 			__module_get(ops->owner);

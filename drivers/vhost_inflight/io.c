@@ -453,6 +453,7 @@ int vinf_io_pool_init(struct vinf_queue *q, u16 num)
 		io->req.id = i;
 		io->q = q;
 		io->bv = io->inline_bv;
+		io->iova = io->inline_iova;
 		io->nr_bv = 0;
 		io->max_bv = VINF_INLINE_BVECS;
 		io->bounce = NULL;

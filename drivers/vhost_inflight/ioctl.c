@@ -20,7 +20,8 @@ static const u64 vinf_backend_features = BIT_ULL(VHOST_BACKEND_F_IOTLB_MSG_V2) |
 					 BIT_ULL(VHOST_BACKEND_F_SUSPEND) |
 					 BIT_ULL(VHOST_BACKEND_F_RESUME) |
 					 BIT_ULL(VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK) |
-					 BIT_ULL(VHOST_BACKEND_F_IOTLB_PERSIST);
+					 BIT_ULL(VHOST_BACKEND_F_IOTLB_PERSIST) |
+					 BIT_ULL(VHOST_INFLIGHT_BACKEND_F_LOG);
 
 /* Who may call. */
 enum vinf_who {
@@ -56,6 +57,7 @@ union vinf_arg {
 	struct vhost_inflight_queue_info queue_info;
 	struct vhost_inflight_fd inflight;
 	struct vhost_inflight_requests requests;
+	struct vhost_inflight_log log;
 };
 
 /**
@@ -518,6 +520,11 @@ static long vinf_set_inflight(struct vinf_cmd *c)
 	return vinf_region_set(c->dev, &c->arg.inflight);
 }
 
+static long vinf_set_log(struct vinf_cmd *c)
+{
+	return vinf_log_set(c->dev, &c->arg.log);
+}
+
 /* ---- the table ---- */
 
 static const struct vinf_ioctl vinf_ioctls[] = {
@@ -557,6 +564,7 @@ static const struct vinf_ioctl vinf_ioctls[] = {
 	{ VHOST_INFLIGHT_GET_REQUESTS, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0,
 	  vinf_ioctl_get_requests },
 	{ VHOST_INFLIGHT_SET_FD, OWNER, EXTENSIBLE, IN_NEGOTIATED, -EBUSY, vinf_set_inflight },
+	{ VHOST_INFLIGHT_SET_LOG, OWNER, EXTENSIBLE, IN_ALL, 0, vinf_set_log },
 };
 
 static const struct vinf_ioctl *vinf_ioctl_find(unsigned int cmd)

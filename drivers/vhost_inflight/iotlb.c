@@ -135,8 +135,12 @@ int vinf_copy_to(struct vinf_vq *vq, u64 iova, const void *src, u32 len)
 		ret = vinf_translate(q, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
 		if (ret)
 			return ret;
-		if (copy_to_user(uaddr, src, got))
-			return -EFAULT;
+		ret = copy_to_user(uaddr, src, got) ? -EFAULT : 0;
+		/* A part of it may be there. */
+		if (unlikely(q->log))
+			vinf_log_mark(q->log, iova, got);
+		if (ret)
+			return ret;
 		iova += got;
 		src += got;
 		len -= got;
@@ -255,6 +259,30 @@ static int vinf_iotlb_apply(struct vinf_dev *dev)
 	return ret;
 }
 
+/**
+ * vinf_iotlb_logged - does a log have a bit for each page that the device may write?
+ * @tlb: what is mapped, and what will be
+ * @log: the log
+ *
+ * Context: process, vinf_dev.lock held.
+ */
+bool vinf_iotlb_logged(const struct vinf_iotlb *tlb, const struct vinf_log *log)
+{
+	const struct vinf_map *map = tlb->map;
+	struct vhost_iotlb_map *m;
+	unsigned int i;
+
+	for (m = vhost_iotlb_itree_first(tlb->tree, 0, U64_MAX); m;
+	     m = vhost_iotlb_itree_next(m, 0, U64_MAX))
+		if ((m->perm & VHOST_ACCESS_WO) && !vinf_log_covers(log, m->start, m->last))
+			return false;
+	for (i = 0; map && i < map->nr; i++)
+		if ((map->e[i].perm & VHOST_ACCESS_WO) &&
+		    !vinf_log_covers(log, map->e[i].first, map->e[i].last))
+			return false;
+	return true;
+}
+
 static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
 {
 	struct vhost_iotlb *tree = dev->iotlb.tree;
@@ -267,6 +295,8 @@ static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg 
 		return -EINVAL;
 	if (!access_ok(u64_to_user_ptr(msg->uaddr), msg->size))
 		return -EFAULT;
+	if ((msg->perm & VHOST_ACCESS_WO) && !vinf_log_covers(dev->log, msg->iova, last))
+		return -ERANGE;
 	if (vhost_iotlb_itree_first(tree, msg->iova, last))
 		return -EEXIST;
 	/* Not every 6.12 kernel's vhost_iotlb looks at its limit. */
@@ -298,7 +328,8 @@ static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_
  * Context: process, in the owner's memory, vinf_dev.lock held.
  *
  * Return: 0; -EINVAL for an unknown type, a permission that is none, or a range that wraps;
- * -EEXIST for a range that is mapped already; -EFAULT for memory that cannot be the caller's;
+ * -EEXIST for a range that is mapped already; -ERANGE for one that the device may write to and that
+ * the log does not cover; -EFAULT for memory that cannot be the caller's;
  * -ENOSPC for more than VINF_MAX_MAPS ranges; -ENOMEM; -EINTR when the caller is killed.
  */
 int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)

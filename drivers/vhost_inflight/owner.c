@@ -258,6 +258,8 @@ static bool vinf_reap(struct vinf_dev *dev)
 	dev->backend_acked = 0;
 	WRITE_ONCE(dev->claim, NULL);
 	vinf_iotlb_clear(dev);
+	vinf_log_put(dev->log);
+	dev->log = NULL;
 	vinf_bounce_destroy(&dev->bounce);
 	trace_vinf_disown(dev, vinf_dev_orphans(dev));
 	WRITE_ONCE(dev->dying, false);

@@ -33,27 +33,33 @@ static int vinf_bv_grow(struct vinf_io *io)
 {
 	unsigned int max = min(4 * io->max_bv, VINF_MAX_BVECS);
 	struct bio_vec *bv;
+	u64 *iova;
 
 	if (max == io->max_bv)
 		return -E2BIG;
-	bv = kvmalloc_array(max, sizeof(*bv), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	/* One piece of memory for both. */
+	bv = kvmalloc_array(max, sizeof(*bv) + sizeof(*iova), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!bv)
 		return -ENOMEM;
+	iova = (u64 *)(bv + max);
 	memcpy(bv, io->bv, io->nr_bv * sizeof(*bv));
+	memcpy(iova, io->iova, io->nr_bv * sizeof(*iova));
 	if (io->bv != io->inline_bv)
 		kvfree(io->bv);
 	io->bv = bv;
+	io->iova = iova;
 	io->max_bv = max;
 	return 0;
 }
 
-static int vinf_pin_add(struct vinf_io *io, struct page *page, u32 offset, u32 len)
+static int vinf_pin_add(struct vinf_io *io, struct page *page, u32 offset, u32 len, u64 iova)
 {
 	struct bio_vec *last = io->nr_bv ? &io->bv[io->nr_bv - 1] : NULL;
 	int ret;
 
 	/* Never two pieces of one page: each page of a bio_vec stands for one pin. */
-	if (last && !offset && vinf_bv_extends(last, page)) {
+	if (last && !offset && iova == io->iova[io->nr_bv - 1] + last->bv_len &&
+	    vinf_bv_extends(last, page)) {
 		last->bv_len += len;
 		return 0;
 	}
@@ -62,12 +68,13 @@ static int vinf_pin_add(struct vinf_io *io, struct page *page, u32 offset, u32 l
 		if (ret)
 			return ret;
 	}
+	io->iova[io->nr_bv] = iova;
 	bvec_set_page(&io->bv[io->nr_bv++], page, len, offset);
 	return 0;
 }
 
 /* Pin one piece of the owner's memory. */
-static int vinf_pin_piece(struct vinf_io *io, unsigned long addr, u32 len)
+static int vinf_pin_piece(struct vinf_io *io, unsigned long addr, u32 len, u64 iova)
 {
 	unsigned int flags = io->req.op == VINF_OP_READ ? FOLL_WRITE : 0;
 	struct page **pages = io->q->pages;
@@ -82,12 +89,13 @@ static int vinf_pin_piece(struct vinf_io *io, unsigned long addr, u32 len)
 			return n ?: -EFAULT;
 		for (i = 0; i < n; i++) {
 			part = min_t(u32, len, PAGE_SIZE - offset);
-			ret = vinf_pin_add(io, pages[i], offset, part);
+			ret = vinf_pin_add(io, pages[i], offset, part, iova);
 			if (ret) {
 				unpin_user_pages(pages + i, n - i);
 				return ret;
 			}
 			addr += part;
+			iova += part;
 			len -= part;
 			offset = 0;
 		}
@@ -136,7 +144,7 @@ int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, i
 			ret = vinf_translate(io->q, addr, len, perm, &uaddr, &got);
 			if (ret)
 				goto err_unpin;
-			*err = vinf_pin_piece(io, (unsigned long)uaddr, got);
+			*err = vinf_pin_piece(io, (unsigned long)uaddr, got, addr);
 			if (*err)
 				goto err_unpin;
 			addrs |= (unsigned long)uaddr;
@@ -235,6 +243,7 @@ void vinf_unpin(struct vinf_io *io)
 	if (io->bv != io->inline_bv)
 		kvfree(io->bv);
 	io->bv = io->inline_bv;
+	io->iova = io->inline_iova;
 	io->nr_bv = 0;
 	io->max_bv = VINF_INLINE_BVECS;
 }

@@ -137,12 +137,14 @@ int vinf_queue_start(struct vinf_queue *q)
 	/* An instance that still saw @dead must not take what comes back from here on. */
 	flush_work(&q->orphan_work);
 	vinf_iotlb_attach(q);
+	vinf_log_attach(q);
 	ret = vinf_ring_map(q);
 	if (ret)
 		goto err_iotlb;
 	/* With the lock held: an exchange of engines finds the queue running, or we find none. */
 	q->engine = vinf_engine_get();
 	ret = q->engine ? q->engine->start(&q->vq) : -ENXIO;
+	vinf_ring_log(q);
 	if (ret)
 		goto err_engine;
 	q->running = true;
@@ -155,6 +157,7 @@ err_engine:
 	q->engine = NULL;
 	vinf_ring_unmap(q);
 err_iotlb:
+	vinf_log_detach(q);
 	vinf_iotlb_detach(q);
 err_unlock:
 	mutex_unlock(&q->lock);
@@ -180,6 +183,7 @@ void vinf_queue_stop(struct vinf_queue *q)
 	vinf_engine_put(q->engine);
 	q->engine = NULL;
 	vinf_ring_unmap(q);
+	vinf_log_detach(q);
 	vinf_iotlb_detach(q);
 	trace_vinf_queue_stop(q);
 }
@@ -222,6 +226,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 			blk_start_plug(&plug);
 			vinf_io_retry(q);
 			more = q->engine->process(&q->vq);
+			vinf_ring_log(q);
 			blk_finish_plug(&plug);
 		}
 		mutex_unlock(&q->lock);
@@ -327,6 +332,11 @@ int vinf_req_submit(struct vinf_vq *vq, struct vinf_req *req, const struct vinf_
  */
 void vinf_req_finish(struct vinf_vq *vq, struct vinf_req *req)
 {
+	struct vinf_queue *q = vinf_queue(vq);
+
+	lockdep_assert_held(&q->lock);
+	if (unlikely(q->log))
+		vinf_log_read(q->log, vinf_io(req));
 	vinf_io_release(vinf_io(req));
 }
 

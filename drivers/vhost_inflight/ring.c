@@ -325,3 +325,24 @@ int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area)
 	vinf_ring_publish(q);
 	return 0;
 }
+
+/**
+ * vinf_ring_log - the engine was at work
+ * @q: queue with its rings mapped
+ *
+ * What it stored in the rings is not told one by one: all of the areas that it may write are
+ * logged.
+ *
+ * Context: process, q->lock held.
+ */
+void vinf_ring_log(struct vinf_queue *q)
+{
+	int i;
+
+	lockdep_assert_held(&q->lock);
+	if (likely(!q->log))
+		return;
+	for (i = 0; i < VINF_NR_AREAS; i++)
+		if (vinf_area_written(q, i))
+			vinf_log_mark(q->log, q->addr[i], vinf_area_len(q, i));
+}

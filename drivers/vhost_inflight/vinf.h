@@ -83,6 +83,7 @@
 #define VINF_CONFIG_SIZE	offsetof(struct virtio_blk_config, zoned)
 
 struct vinf_dev;
+struct vinf_log;
 struct vinf_queue;
 
 /* ---- backing.c: the file or block device below ---- */
@@ -147,6 +148,7 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @offset: where the window starts: what is under way now, a chunk of a bounced request or else all
  *         of it
  * @chunk: bytes of the window
+ * @iova: of each of @bv where it is for the driver; a bio_vec is in one piece there
  * @moved: bytes of the window that are done
  * @again: first byte of the window the disk refused in this pass, U32_MAX when none
  * @start: byte of the window at which @bio starts
@@ -176,6 +178,7 @@ struct vinf_io {
 	struct vinf_req req;		/* first */
 	struct vinf_queue *q;
 	struct bio_vec *bv;
+	u64 *iova;
 	unsigned int nr_bv, max_bv;
 	u32 offset, chunk, moved;
 	u32 again;			/* A */
@@ -195,7 +198,10 @@ struct vinf_io {
 		struct kiocb iocb;
 	};
 	union {
-		struct bio_vec inline_bv[VINF_INLINE_BVECS];
+		struct {
+			struct bio_vec inline_bv[VINF_INLINE_BVECS];
+			u64 inline_iova[VINF_INLINE_BVECS];
+		};
 		struct vinf_range ranges[VINF_MAX_RANGES];
 	};
 };
@@ -284,6 +290,7 @@ int vinf_iotlb_init(struct vinf_dev *dev);
 void vinf_iotlb_clear(struct vinf_dev *dev);
 void vinf_iotlb_attach(struct vinf_queue *q);
 void vinf_iotlb_detach(struct vinf_queue *q);
+bool vinf_iotlb_logged(const struct vinf_iotlb *tlb, const struct vinf_log *log);
 
 /* ---- ring.c: ring metadata, pinned and mapped ---- */
 
@@ -323,6 +330,7 @@ int vinf_ring_pin(const struct vinf_queue *q, const struct vinf_map *map,
 		  struct vinf_area_map *area);
 void vinf_ring_unpin(struct vinf_area_map *area);
 int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area);
+void vinf_ring_log(struct vinf_queue *q);
 
 /* ---- shm.c: shared memory that userspace has, too ---- */
 
@@ -347,6 +355,16 @@ struct file *vinf_shm_fget(int fd, u64 offset, u64 size);
 int vinf_shm_open(struct vinf_shm *shm, struct file *file, u64 offset, u64 size);
 bool vinf_shm_whole(const struct vinf_shm *shm);
 void vinf_shm_put(struct vinf_shm *shm);
+
+/* ---- log.c: what the device writes to guest memory ---- */
+
+int vinf_log_set(struct vinf_dev *dev, const struct vhost_inflight_log *arg);
+bool vinf_log_covers(const struct vinf_log *log, u64 iova, u64 last);
+void vinf_log_mark(struct vinf_log *log, u64 iova, u64 len);
+void vinf_log_read(struct vinf_log *log, const struct vinf_io *io);
+void vinf_log_attach(struct vinf_queue *q);
+void vinf_log_detach(struct vinf_queue *q);
+void vinf_log_put(struct vinf_log *log);
 
 /* ---- region.c: the inflight region ---- */
 
@@ -409,6 +427,7 @@ struct vinf_queue {
 	struct mm_struct *ring_mm;	/* Q: charged for the rings' pins */
 	struct vinf_map *map;		/* Q: picture of the IOTLB, holds a reference */
 	unsigned int map_hit;		/* Q: entry of the last hit */
+	struct vinf_log *log;		/* Q: holds a reference; NULL: nothing is logged */
 	struct vinf_io *pool;		/* S */
 	struct cgroup_subsys_state *blkcg; /* S: of the owner, for what does not come from it */
 	u32 pool_num;			/* S */
@@ -504,6 +523,7 @@ struct vinf_dev {
 	u64 acked;			/* D: features */
 	u64 backend_acked;		/* D */
 	struct vinf_iotlb iotlb;
+	struct vinf_log *log;		/* D: holds a reference, or NULL */
 	struct vinf_region *region;	/* D */
 	bool region_ours;		/* D: it is the present owner's */
 	struct eventfd_ctx *config_call;	/* config_lock */

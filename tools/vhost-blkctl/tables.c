@@ -66,6 +66,7 @@ const struct bit_name backend_bits[] = {
 	{ 6, "enable_after_driver_ok" },
 	{ 7, "desc_asid" },
 	{ 8, "iotlb_persist" },
+	{ 48, "log" },
 	{ }
 };
 

@@ -456,6 +456,61 @@ struct vhost_inflight_requests {
 #define VHOST_INFLIGHT_GET_REQUESTS \
 	_IOWR(VHOST_INFLIGHT_IOCTL, 0xE4, struct vhost_inflight_requests)
 
+/* A backend feature (VHOST_GET_BACKEND_FEATURES): VHOST_INFLIGHT_SET_LOG. */
+#define VHOST_INFLIGHT_BACKEND_F_LOG	48
+
+/* A bit of the log stands for so many bytes of IOVA, as a power of two. */
+#define VHOST_INFLIGHT_LOG_SHIFT	12
+
+/**
+ * struct vhost_inflight_log - argument of VHOST_INFLIGHT_SET_LOG
+ * @size: sizeof() of the caller's struct
+ * @fd: file descriptor of shared memory (memfd, tmpfs); -1: nothing is logged any more
+ * @mmap_size: bytes of the log, a multiple of 8, 256 MiB at most
+ * @mmap_offset: where in the file it begins; a multiple of the page size
+ * @iova: of the page for which bit 0 stands; a multiple of 4096
+ *
+ * Bit n is bit n % 64 of the 64-bit word n / 64, in native byte order.
+ */
+struct vhost_inflight_log {
+	__u32 size;
+	__s32 fd;
+	__u64 mmap_size;
+	__u64 mmap_offset;
+	__u64 iova;
+};
+
+/**
+ * VHOST_INFLIGHT_SET_LOG - log the pages of guest memory that the device writes
+ *
+ * Argument: struct vhost_inflight_log. The owner's, in any state, also while the device runs; the
+ * backend feature VHOST_INFLIGHT_BACKEND_F_LOG has to be taken. Stays over a reset, until the owner
+ * sets another one, or none, or ends.
+ *
+ * From its return on, each page that the device writes - data, status bytes, used entries and
+ * indexes, event areas, also of requests that were taken before - has its bit set, atomically,
+ * after the write and before the driver is told of it. Bits are never cleared here. Who copies
+ * guest memory clears them first, by an atomic exchange of words: then he has what was written, or
+ * finds the bit again. When the device stands still (VHOST_VDPA_SUSPEND) all of them are set. More
+ * is logged than is written: of rings, at each turn of a queue, all the areas that the device may
+ * write.
+ *
+ * Pages that the driver writes are not logged.
+ *
+ *  - EPERM: the caller is not the owner; the file is sealed against writing.
+ *  - EOPNOTSUPP: the backend feature was not taken.
+ *  - EINVAL: one of the numbers.
+ *  - ERANGE: the IOTLB has a range that the device may write and the log has no bits for. While
+ *    there is a log, an UPDATE of such a range is refused, too.
+ *  - EMSGSIZE: the file is shorter.
+ *  - EBADF: @fd is none.
+ *  - EMEDIUMTYPE: the file is neither a memfd nor on tmpfs.
+ *  - EACCES: the descriptor can't be read and written.
+ *  - EINTR: the caller is being killed.
+ *  - ENOMEM
+ */
+#define VHOST_INFLIGHT_SET_LOG	_IOW(VHOST_INFLIGHT_IOCTL, 0xE5, struct vhost_inflight_log)
+
 /**
  * DOC: VIRTIO_F_PARTIAL_ORDER
  *

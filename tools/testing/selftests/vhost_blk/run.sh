@@ -34,6 +34,7 @@ programs=(
 	"lifecycle 200 -V file -V block"
 	"death 200 -V file -V block"
 	"inflight 120 -F content -T another_layout"
+	"log 120 -V packed -V split_no_event_idx_file"
 	"requests 150 -v packed_in_order"
 	"record 60"
 	"peers 200 -r peers.packed.b5_a_reset_of_the_guest_voids_what_was_to_be_done_again"
