@@ -40,6 +40,7 @@ void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index)
 	q->vq.index = index;
 	mutex_init(&q->lock);
 	spin_lock_init(&q->wake_lock);
+	q->yielded = jiffies;
 	INIT_WORK(&q->orphan_work, vinf_orphan_work);
 	init_llist_head(&q->vq.done);
 	spin_lock_init(&q->retry_lock);
@@ -188,6 +189,19 @@ void vinf_queue_stop(struct vinf_queue *q)
 	trace_vinf_queue_stop(q);
 }
 
+/*
+ * A mutex that is free for an instant between two turns is nothing to who tries for it. Not for
+ * long, they may not get to run; and not often, there may always be somebody.
+ */
+static void vinf_queue_yield(struct vinf_queue *q)
+{
+	if (time_before(jiffies, q->yielded + 10 * VINF_YIELD))
+		return;
+	wait_event_killable_timeout(q->dev->idle_wait,
+				    !atomic_read(&q->wanted) || READ_ONCE(q->dead), VINF_YIELD);
+	q->yielded = jiffies;
+}
+
 /**
  * vinf_queue_turn - one turn of a queue
  * @q: queue
@@ -200,13 +214,8 @@ bool vinf_queue_turn(struct vinf_queue *q)
 {
 	bool more = false;
 
-	/*
-	 * A mutex that is free for an instant between two turns is nothing to who tries for it. Not
-	 * for long: they may not get to run.
-	 */
 	if (unlikely(atomic_read(&q->wanted)))
-		wait_event_killable_timeout(q->dev->idle_wait, !atomic_read(&q->wanted),
-					    VINF_YIELD);
+		vinf_queue_yield(q);
 	set_bit(VINF_Q_BUSY, &q->flags);
 	/*
 	 * Pairs with the barrier in vinf_quiesce(): it sees us busy, or we see that we are to rest.
@@ -214,8 +223,12 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	smp_mb__after_atomic();
 	/* Failing means that the owner is being killed. */
 	if (!mutex_lock_killable(&q->lock)) {
-		if (q->engine && !READ_ONCE(q->held) && !READ_ONCE(q->parked) &&
-		    !READ_ONCE(q->dead)) {
+		/*
+		 * Its owner may have closed the device before it had the lock, and the queue be the
+		 * next one's, whose addresses mean nothing here.
+		 */
+		if (q->engine && q->ring_mm == current->mm && !READ_ONCE(q->held) &&
+		    !READ_ONCE(q->parked) && !READ_ONCE(q->dead)) {
 			struct blk_plug plug;
 
 			if (q->unmapped) {

@@ -404,6 +404,7 @@ struct vinf_queue {
 	struct vinf_dev *dev;		/* I */
 	struct mutex lock;		/* Q */
 	atomic_t wanted;		/* A: who waits for it by vinf_queue_lock_until() */
+	unsigned long yielded;		/* W: when they were waited for, in jiffies */
 
 	/* what the owner configured */
 	u32 num;			/* D */

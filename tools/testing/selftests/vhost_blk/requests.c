@@ -2,10 +2,13 @@
 /* VHOST_INFLIGHT_GET_REQUESTS: what is in flight, request by request, is what was put there. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -328,6 +331,93 @@ TEST_F(requests, of_a_queue_that_never_rests)
 	EXPECT_TRUE(b.ended);
 	while (b.d->q[0]->oldest != VD_NONE)
 		ASSERT_EQ(0, vd_wait(b.d->q[0], 1, VD_WAIT_MS));
+}
+
+struct looker {
+	int fd, stop;
+};
+
+static void *looks_all_the_time(void *arg)
+{
+	struct vhost_inflight_requests all = {
+		.size = sizeof(all), .request_size = sizeof(struct vhost_inflight_request),
+	};
+	struct looker *l = arg;
+
+	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED))
+		ioctl(l->fd, VHOST_INFLIGHT_GET_REQUESTS, &all);
+	return NULL;
+}
+
+/* An owner that finds its own data, has everything out, closes the device and lives on. Its exit status. */
+static int owner_for_a_while(const char *name, unsigned int round, int fd)
+{
+	__u64 at = IOVA + (2 << 20);
+	struct vd_buf b = { at + 65536, 4096, false };
+	char c = 0;
+	struct vd v;
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (vd_patiently(vd_start(&v, name, &opts)))
+		return 1;
+	for (i = 0; i < 4; i++) {
+		vd_fill(vd_ptr(&v, at), 4096, 0, round * 4 + i);
+		if (vd_rw(v.q[0], VD_T_OUT, 0, at, 4096))
+			return 2;
+		memset(vd_ptr(&v, at), 0, 4096);
+		if (vd_rw(v.q[0], VD_T_IN, 0, at, 4096) || vd_check(vd_ptr(&v, at), 4096, 0, round * 4 + i) >= 0)
+			return 3;
+	}
+	for (i = 1; vd_submit(v.q[0], VD_T_OUT, i * 8, &b, 1, VD_DIRECT) >= 0; i++)
+		;
+	vd_kick_always(v.q[0]);
+	close(v.fd);
+	if (write(fd, &c, 1) != 1)
+		return 4;
+	for (;;)
+		pause();
+}
+
+/* A worker that lets others look first may find that its owner is no more, and another one there. */
+TEST_F_TIMEOUT(requests, while_owners_come_and_go, 60)
+{
+	struct looker l = { 0 };
+	pthread_t thread[3];
+	int fds[2], i, n, status;
+	pid_t pid[8];
+	char c;
+
+	ASSERT_EQ(0, make(&self->r, VD_DM, variant->packed, variant->in_order));
+	vd_close(&self->r.d);
+	l.fd = vd_node_open(self->r.name, O_RDONLY);
+	ASSERT_LE(0, l.fd);
+	ASSERT_EQ(0, pipe(fds));
+	for (i = 0; i < ARRAY_SIZE(thread); i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, looks_all_the_time, &l));
+	for (n = 0; n < vd_rounds(ARRAY_SIZE(pid)); n++) {
+		pid[n] = fork();
+		if (!pid[n]) {
+			close(fds[0]);
+			_exit(owner_for_a_while(self->r.name, n, fds[1]));
+		}
+		if (poll(&(struct pollfd){ .fd = fds[0], .events = POLLIN }, 1, VD_WAIT_MS) != 1 ||
+		    read(fds[0], &c, 1) != 1)
+			break;
+	}
+	EXPECT_EQ(vd_rounds(ARRAY_SIZE(pid)), n) {
+		kill(pid[n], SIGTERM);
+		waitpid(pid[n], &status, 0);
+		TH_LOG("owner %d: status %#x", n, status);
+	}
+	__atomic_store_n(&l.stop, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < ARRAY_SIZE(thread); i++)
+		pthread_join(thread[i], NULL);
+	for (i = 0; i < n; i++) {
+		kill(pid[i], SIGKILL);
+		EXPECT_EQ(0, vd_child_end(pid[i], &status, VD_WAIT_MS));
+	}
+	close(l.fd);
 }
 
 TEST_F(requests, orphans)
