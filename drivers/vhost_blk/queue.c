@@ -406,6 +406,7 @@ static void vblk_complete(struct vblk_queue *q, struct vinf_vq *vq, struct vinf_
 	}
 	fault_here(FAULT_STATUS);
 	if (vblk_write(vq, req->status_addr, &status, sizeof(status))) {
+		req->error = -EFAULT;
 		vblk_drop(vq, req);
 		vinf_vq_broken(vq, -EFAULT, "a status byte is not mapped writable");
 		return;
@@ -551,8 +552,10 @@ static int vblk_begin(struct vblk_queue *q, struct vinf_vq *vq, const struct vir
 		return 0;
 	}
 	ret = vblk_issue(q, vq, req, &cmd);
-	if (ret)
+	if (ret) {
+		req->error = ret;
 		vblk_drop(vq, req);
+	}
 	return ret;
 }
 

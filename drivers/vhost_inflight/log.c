@@ -156,9 +156,9 @@ int vinf_log_set(struct vinf_dev *dev, const struct vhost_inflight_log *arg)
 	int i, ret = 0;
 
 	lockdep_assert_held(&dev->lock);
-	if (!(dev->backend_acked & BIT_ULL(VHOST_INFLIGHT_BACKEND_F_LOG)))
-		return -EOPNOTSUPP;
 	if (arg->fd != -1) {
+		if (!(dev->backend_acked & BIT_ULL(VHOST_INFLIGHT_BACKEND_F_LOG)))
+			return -EOPNOTSUPP;
 		log = vinf_log_new(arg);
 		if (IS_ERR(log))
 			return PTR_ERR(log);

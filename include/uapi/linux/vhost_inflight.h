@@ -488,14 +488,14 @@ struct vhost_inflight_log {
  * sets another one, or none, or ends.
  *
  * From its return on, each page that the device writes - data, status bytes, used entries and
- * indexes, event areas, also of requests that were taken before - has its bit set, atomically,
- * after the write and before the driver is told of it. Bits are never cleared here. Who copies
- * guest memory clears them first, by an atomic exchange of words: then he has what was written, or
- * finds the bit again. When the device stands still (VHOST_VDPA_SUSPEND) all of them are set. More
- * is logged than is written: of rings, at each turn of a queue, all the areas that the device may
- * write.
+ * indexes, event areas, also of requests that were taken before - has its bit set, atomically and
+ * after the write: of data and status bytes before the used entry is visible, of rings by the end
+ * of the queue's turn, of all of them when the device stands still (VHOST_VDPA_SUSPEND). Bits are
+ * never cleared here. Who copies guest memory clears them first, by an atomic exchange of words:
+ * then he has what was written, or finds the bit again. More is logged than is written: of rings,
+ * at each turn, all the areas that the device may write.
  *
- * Pages that the driver writes are not logged.
+ * Pages that the driver writes are not logged. The log's file is kept in memory, all of it.
  *
  *  - EPERM: the caller is not the owner; the file is sealed against writing.
  *  - EOPNOTSUPP: the backend feature was not taken.
@@ -507,6 +507,7 @@ struct vhost_inflight_log {
  *  - EMEDIUMTYPE: the file is neither a memfd nor on tmpfs.
  *  - EACCES: the descriptor can't be read and written.
  *  - EINTR: the caller is being killed.
+ *  - ENOSPC: the tmpfs is full.
  *  - ENOMEM
  */
 #define VHOST_INFLIGHT_SET_LOG	_IOW(VHOST_INFLIGHT_IOCTL, 0xE5, struct vhost_inflight_log)

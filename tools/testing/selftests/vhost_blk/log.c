@@ -435,12 +435,17 @@ TEST_F(begun, arguments)
 	EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, 0, 4096, d->mem[0].va, VHOST_ACCESS_WO));
 	EXPECT_LE(0, vd_msg(d, VHOST_IOTLB_UPDATE, 0, 4096, d->mem[0].va, VHOST_ACCESS_RO));
 	EXPECT_EQ(VD_OK, vd_rw(d->q[0], VD_T_IN, 0, DATA, 4096));
+	EXPECT_LE(0, vd_msg(d, VHOST_IOTLB_INVALIDATE, 0, 4096, NULL, 0));
 	EXPECT_EQ(0, no_log(d));
 	EXPECT_EQ(0, no_log(d));
 	EXPECT_LE(0, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA + MEM, 4096, d->mem[0].va, VHOST_ACCESS_RW));
-	/* Not taken. */
+	/* Not taken; one that is there can be ended. */
+	EXPECT_LE(0, vd_msg(d, VHOST_IOTLB_INVALIDATE, IOVA + MEM, 4096, NULL, 0));
+	REFUSED(0, );
 	ASSERT_EQ(0, vd_ioctl(d, VHOST_SET_BACKEND_FEATURES, &backend));
 	REFUSED(EOPNOTSUPP, );
+	EXPECT_EQ(0, no_log(d));
+	EXPECT_LE(0, vd_msg(d, VHOST_IOTLB_UPDATE, IOVA + MEM, 4096, d->mem[0].va, VHOST_ACCESS_RW));
 }
 
 /* The next owner does not find it. */
