@@ -63,8 +63,9 @@ struct piece *device_piece(struct device *d, const char *label)
 
 void piece_drop(struct vsup *s, struct device *d, struct piece *p)
 {
-	if (p->label[0] && p->shm.fd >= 0)
+	if (p->stored)
 		store_remove(s, d->name, p->label);
+	p->stored = false;
 	shm_drop(&p->shm);
 	p->label[0] = 0;
 	p->by = (struct owner){};
@@ -87,8 +88,9 @@ static void region_drop(struct vsup *s, struct device *d)
 	if (!fstatat(s->run, name, &st, AT_SYMLINK_NOFOLLOW) && st.st_dev == d->region.dev &&
 	    st.st_ino == d->region.ino)
 		unlinkat(s->run, name, 0);
-	if (d->region.fd >= 0)
+	if (d->stored)
 		store_remove(s, d->name, NULL);
+	d->stored = false;
 	shm_drop(&d->region);
 	d->features = 0;
 	memset(d->queue, 0, sizeof(d->queue));
@@ -117,7 +119,7 @@ static void region_take(struct vsup *s, struct device *d, struct node_look *l,
 		region_drop(s, d);
 	if (d->region.fd < 0) {
 		d->region = shm;
-		store_put(s, d->name, NULL, shm.fd);
+		d->stored = store_put(s, d->name, NULL, shm.fd);
 	} else {
 		close(shm.fd);
 	}
@@ -318,17 +320,19 @@ static __printf(3, 4) int no(char why[VSUP_SENTENCE_LEN], int err, const char *f
 }
 
 /* The device, as it is now. */
-static struct device *ask(struct vsup *s, const char *name, char why[VSUP_SENTENCE_LEN])
+static int ask(struct vsup *s, const char *name, struct device **device,
+	       char why[VSUP_SENTENCE_LEN])
 {
 	struct device *d = device_find(s, name);
 
-	if (d) {
-		device_soon(s, d);
-		look(s, d);
-	} else {
-		no(why, 0, "there is no device of that name");
-	}
-	return d;
+	if (!d)
+		return no(why, -ENOENT, "there is no device of that name");
+	device_soon(s, d);
+	look(s, d);
+	if (d->blind)
+		return no(why, -EAGAIN, "%s has no engine at the moment: try again", name);
+	*device = d;
+	return 0;
 }
 
 static int owns(const struct device *d, int pid, char why[VSUP_SENTENCE_LEN])
@@ -343,10 +347,11 @@ static int owns(const struct device *d, int pid, char why[VSUP_SENTENCE_LEN])
 int vsup_estate(struct vsup *s, const char *name, int pid, struct vsup_estate *e,
 		char why[VSUP_SENTENCE_LEN])
 {
-	struct device *d = ask(s, name, why);
+	struct device *d;
+	int ret = ask(s, name, &d, why);
 
-	if (!d)
-		return -ENOENT;
+	if (ret)
+		return ret;
 	if (d->owned && (!pid || d->owner.pid != pid))
 		return no(why, -EBUSY, "%s has an owner that lives, process %d: end it first",
 			  name, d->owner.pid);
@@ -376,15 +381,13 @@ int vsup_estate(struct vsup *s, const char *name, int pid, struct vsup_estate *e
 int vsup_deposit(struct vsup *s, const char *name, int pid, const struct vsup_piece *piece,
 		 char why[VSUP_SENTENCE_LEN])
 {
-	struct device *d = ask(s, name, why);
+	struct device *d;
 	struct piece *p;
 	struct shm shm;
-	bool stored;
+	bool safe;
 	int ret;
 
-	if (!d)
-		return -ENOENT;
-	ret = owns(d, pid, why);
+	ret = ask(s, name, &d, why) ?: owns(d, pid, why);
 	if (ret)
 		return ret;
 	if (!name_ok(piece->label))
@@ -406,24 +409,23 @@ int vsup_deposit(struct vsup *s, const char *name, int pid, const struct vsup_pi
 	p = device_piece(d, piece->label);
 	p->shm = shm;
 	p->by = d->owner;
-	stored = store_put(s, name, p->label, shm.fd);
+	p->stored = store_put(s, name, p->label, shm.fd);
+	safe = p->stored || shm.path[0];
 	state_write(s, d);
-	if (stored)
-		stored = store_sync(s);
-	return stored || shm.path[0];
+	if (p->stored && !store_sync(s))
+		safe = shm.path[0];
+	return safe;
 }
 
 int vsup_region(struct vsup *s, const char *name, int pid, struct vhost_inflight_fd *arg,
 		char why[VSUP_SENTENCE_LEN])
 {
-	struct device *d = ask(s, name, why);
 	struct node_look l;
+	struct device *d;
 	char file[FILE_LEN];
 	int ret;
 
-	if (!d)
-		return -ENOENT;
-	ret = owns(d, pid, why);
+	ret = ask(s, name, &d, why) ?: owns(d, pid, why);
 	if (ret)
 		return ret;
 	ret = node_look(s->dev_dir, name, &l);
@@ -450,10 +452,11 @@ int vsup_region(struct vsup *s, const char *name, int pid, struct vhost_inflight
 
 int vsup_forget(struct vsup *s, const char *name, int pid, char why[VSUP_SENTENCE_LEN])
 {
-	struct device *d = ask(s, name, why);
+	struct device *d;
+	int ret = ask(s, name, &d, why);
 
-	if (!d)
-		return -ENOENT;
+	if (ret)
+		return ret;
 	if (d->owned && (!pid || d->owner.pid != pid))
 		return no(why, -EBUSY, "%s has an owner that lives, process %d", name,
 			  d->owner.pid);

@@ -96,11 +96,13 @@ void region_read(const struct vhost_inflight_fd *arg, struct vsup_queue *queue);
  * @label: empty for a free place
  * @shm: what it is
  * @by: whose it is, or whose predecessor's
+ * @stored: the service manager has it
  */
 struct piece {
 	char label[VSUP_LABEL_LEN];
 	struct shm shm;
 	struct owner by;
+	bool stored;
 };
 
 /**
@@ -114,6 +116,7 @@ struct piece {
  * @blind: it could not be looked at the last time
  * @running: it had DRIVER_OK when it was looked at last
  * @region: the inflight region
+ * @stored: the service manager has it
  * @arg: its numbers; its fd is @region's
  * @features: what was negotiated for it
  * @queue: where they stand; at the end of the owner if that was seen
@@ -130,6 +133,7 @@ struct device {
 	struct owner owner;
 	bool owned, over, blind, running;
 	struct shm region;
+	bool stored;
 	struct vhost_inflight_fd arg;
 	uint64_t features;
 	struct vsup_queue queue[VSUP_MAX_QUEUES];

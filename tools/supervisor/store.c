@@ -88,6 +88,7 @@ static void found(struct vsup *s, const char *name, int fd)
 		goto bad;
 	if (!strcmp(slash, "/region") && d->region.fd < 0) {
 		d->region = shm;
+		d->stored = true;
 		return;
 	}
 	p = NULL;
@@ -95,6 +96,7 @@ static void found(struct vsup *s, const char *name, int fd)
 		p = device_piece(d, slash + 8);
 	if (p && p->shm.fd < 0) {
 		p->shm = shm;
+		p->stored = true;
 		return;
 	}
 	close(shm.fd);

@@ -130,7 +130,8 @@ void vsup_free(struct vsup *keeper);
  * @estate: filled; its descriptors belong to the keeper
  * @why: a sentence when it fails
  *
- * Return: 0; -ENOENT: nothing is kept; -EBUSY: the device has an owner that lives, or runs.
+ * Return: 0; -ENOENT: nothing is kept; -EBUSY: the device has an owner that lives, or runs;
+ * -EAGAIN: its engine is being exchanged, as for all that follow.
  */
 int vsup_estate(struct vsup *keeper, const char *device, int pid, struct vsup_estate *estate,
 		char why[VSUP_SENTENCE_LEN]);
