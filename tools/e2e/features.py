@@ -9,7 +9,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guest import Disk, Guest, GuestError, insert_kvm, null_blk, run  # noqa: E402
+from guest import Disk, Guest, GuestError, GuestGone, insert_kvm, null_blk, run  # noqa: E402
 from tap import Tap  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -73,6 +73,8 @@ class Combination:
         guest.sh(f"({FIO.format(disk)} 2>&1; echo FIO-STATUS $?) &")
         try:
             out = guest.wait_for("FIO-STATUS", 90)
+        except GuestGone:
+            raise
         except GuestError as error:
             raise GuestError(f"{error}\n{self.autopsy(guest, disk)}") from None
         assert out[-1].endswith("FIO-STATUS 0"), "\n".join(out) + guest.sh("cat /tmp/fio.out")
@@ -191,7 +193,7 @@ def main():
             k.guest.qemu.wait()
             print("#   QEMU: " + k.guest.qemu_said().replace("\n", "\n#   "), flush=True)
     tap.test("the devices and modules can be removed", clean, modules, kernels)
-    sys.exit(bool(tap.failed))
+    tap.end()
 
 
 if __name__ == "__main__":

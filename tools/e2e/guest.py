@@ -3,9 +3,11 @@
 
 Used inside a machine of tools/vm/run that has KVM, by tools/e2e/inside.py and tools/demo/inside.py.
 """
+import collections
 import json
 import os
 import queue
+import re
 import shlex
 import socket
 import subprocess
@@ -16,6 +18,13 @@ import time
 
 class GuestError(Exception):
     """The guest, or QEMU, did not do what it should have done in time."""
+
+
+class GuestGone(GuestError):
+    """The guest began anew, and neither was it told to nor did its kernel say why."""
+
+    # What tools/checks/run looks for: it is the emulator's, and worth a second try.
+    SENTENCE = "the machine died and its kernel said nothing of it"
 
 
 class Lines:
@@ -60,6 +69,8 @@ class Guest:
                  extra=()):
         self.log = open(log, "wb")
         self.cpus = cpus
+        self.booting = True
+        self.said = collections.deque(maxlen=40)
         self.dir = tempfile.TemporaryDirectory()
         qmp, serial = (f"{self.dir.name}/{n}" for n in ("qmp", "serial"))
         self.command = [
@@ -135,10 +146,23 @@ class Guest:
         said += [line for line in registers.splitlines() if line.startswith(("CPU#", "RIP="))]
         return "\n".join(said)
 
+    def line(self, deadline, what):
+        """The console's next line."""
+        line = self.serial.get(deadline, what)
+        self.said.append(line)
+        if "GUEST-READY" in line and not self.booting:
+            self.booting = True
+            said = "\n".join(self.said)
+            why = GuestError if re.search("panic|Oops|BUG:|RIP:|Call Trace", said) else GuestGone
+            raise why(f"{what}: the guest began anew by itself; before that it said:\n{said}")
+        return line
+
     def booted(self, timeout=180):
         """Waits for the guest's shell; seconds it took."""
         start = time.monotonic()
+        self.booting = True
         self.wait_for("GUEST-READY", timeout)
+        self.booting = False
         for cpu in range(1, self.cpus):
             self.sh(f"echo 1 >/sys/devices/system/cpu/cpu{cpu}/online")
         return time.monotonic() - start
@@ -148,7 +172,7 @@ class Guest:
         deadline = time.monotonic() + timeout
         seen = []
         while True:
-            line = self.serial.get(deadline, f"waiting for '{text}'")
+            line = self.line(deadline, f"waiting for '{text}'")
             seen.append(line)
             if text in line:
                 return seen
@@ -162,7 +186,7 @@ class Guest:
         deadline = time.monotonic() + timeout
         out = []
         while True:
-            line = self.serial.get(deadline, what)
+            line = self.line(deadline, what)
             if "GUEST-STATUS " in line:
                 head, status = line.split("GUEST-STATUS ", 1)
                 if head:
@@ -180,11 +204,13 @@ class Guest:
 
     def reset(self, timeout=180):
         """system_reset, whatever the guest is doing; seconds until its shell is back."""
+        self.booting = True
         self.qmp("system_reset")
         return self.booted(timeout)
 
     def reboot(self, timeout=180):
         """The guest reboots itself; seconds until its shell is back."""
+        self.booting = True
         self.start("sync; reboot -f")
         return self.booted(timeout)
 

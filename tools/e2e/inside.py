@@ -7,7 +7,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guest import Disk, Guest, GuestError, insert_kvm, run  # noqa: E402
+from guest import Disk, Guest, GuestError, GuestGone, insert_kvm, run  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
@@ -193,6 +193,9 @@ def main():
             if m.guest:
                 print("#   QEMU: " + m.guest.qemu_said())
             failed = True
+            if isinstance(error, GuestGone):
+                print(f"# {GuestGone.SENTENCE}", flush=True)
+                sys.exit(255)
             break
         print(f"ok {number} {test.__doc__}")
         print(f"# {time.monotonic() - start:.0f} s", flush=True)

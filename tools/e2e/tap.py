@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 
-from guest import GuestError
+from guest import GuestError, GuestGone
 
 
 class Tap:
@@ -13,6 +13,7 @@ class Tap:
 
     def __init__(self, plan):
         self.number = self.failed = 0
+        self.gone = False
         print(f"TAP version 13\n1..{plan}", flush=True)
 
     def test(self, title, function, *arguments):
@@ -23,6 +24,7 @@ class Tap:
             said = function(*arguments) or f"{time.monotonic() - begin:.0f} s"
         except (GuestError, AssertionError, OSError, ValueError, KeyError) as error:
             self.failed += 1
+            self.gone |= isinstance(error, GuestGone)
             print(f"not ok {self.number} {title}")
             for line in f"{type(error).__name__}: {error}".splitlines():
                 print(f"#   {line}")
@@ -33,3 +35,9 @@ class Tap:
             return True
         sys.stdout.flush()
         return False
+
+    def end(self):
+        """Ends the program: 0, 1 where a test failed, 255 where the emulator did."""
+        if self.gone:
+            print(f"# {GuestGone.SENTENCE}", flush=True)
+        sys.exit(255 if self.gone else bool(self.failed))

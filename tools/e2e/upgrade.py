@@ -288,7 +288,7 @@ def main():
         t.guest.qemu.kill()
         t.guest.qemu.wait()
         print("#   QEMU: " + t.guest.qemu_said().replace("\n", "\n#   "), flush=True)
-    sys.exit(lost)
+    tap.end()
 
 
 if __name__ == "__main__":
