@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -251,16 +249,13 @@ TEST_F_TIMEOUT(death, killed_in_a_page_fault, 60)
 	pid = fork();
 	if (!pid) {
 		struct vd_opts o = opts;
-		struct uffdio_api api = { .api = UFFD_API };
-		struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-		int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+		int uffd;
 
 		o.anon = true;
-		if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || vd_start(&d, self->r.name, &o))
+		if (vd_start(&d, self->r.name, &o))
 			_exit(1);
-		reg.range.start = (unsigned long)vd_ptr(&d, DATA);
-		reg.range.len = 1 << 20;
-		if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+		uffd = vd_hold_faults(vd_ptr(&d, DATA), 1 << 20);
+		if (uffd < 0)
 			_exit(2);
 		vd_submit(d.q[0], VD_T_OUT, 0, &(struct vd_buf){ DATA, 4096, false }, 1, VD_DIRECT);
 		vd_kick(d.q[0]);
@@ -331,18 +326,14 @@ TEST_F_TIMEOUT(alone, killed_in_a_page_fault_before_others, 60)
 	ASSERT_EQ(0, pipe(fds));
 	pid = fork();
 	if (!pid) {
-		struct uffdio_api api = { .api = UFFD_API };
-		struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-		int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 		struct vd own = *d;
+		int uffd;
 
 		d = &own;
-		if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || vd_negotiate(d) || vd_map_all(d) ||
-		    vd_setup_queues(d) || vd_driver_ok(d))
+		if (vd_negotiate(d) || vd_map_all(d) || vd_setup_queues(d) || vd_driver_ok(d))
 			_exit(1);
-		reg.range.start = (unsigned long)vd_ptr(d, DATA);
-		reg.range.len = 4096;
-		if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+		uffd = vd_hold_faults(vd_ptr(d, DATA), 4096);
+		if (uffd < 0)
 			_exit(2);
 		memset(vd_ptr(d, DATA + 4096), 1, 4096);
 		for (i = 0; i < 8; i++)

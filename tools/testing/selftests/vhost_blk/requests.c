@@ -267,7 +267,6 @@ TEST_F(requests, done_before_their_turn)
 	ASSERT_EQ(0, vd_wait(q, 4, VD_WAIT_MS));
 }
 
-/* Nobody is left to take the answers. */
 /* What a driver made available that is no request is not shown as the one that had its place before. */
 TEST_F(requests, what_is_no_request)
 {
@@ -420,6 +419,7 @@ TEST_F_TIMEOUT(requests, while_owners_come_and_go, 60)
 	close(l.fd);
 }
 
+/* Nobody is left to take the answers. */
 TEST_F(requests, orphans)
 {
 	struct vhost_inflight_info info;

@@ -283,19 +283,13 @@ TEST_F_TIMEOUT(upgrade, under_load, 120)
 /* A worker waits for a page that userspace does not bring: the engine stays, and all runs on. */
 TEST_F_TIMEOUT(upgrade, timed_out_in_a_page_fault, 60)
 {
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_zeropage zero = { 0 };
-	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), i;
 	struct vd *d = &self->f.r.d;
 	struct vd_buf b = { .addr = vd_alloc(d, 4096, 4096), .len = 4096 };
+	struct uffdio_zeropage zero = { .range = { (unsigned long)vd_ptr(d, b.addr), b.len } };
+	int uffd = vd_hold_faults(vd_ptr(d, b.addr), b.len), i;
 	long begin;
 
 	ASSERT_LE(0, uffd);
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
-	reg.range.start = (unsigned long)vd_ptr(d, b.addr);
-	reg.range.len = b.len;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
 	ASSERT_LE(0, vd_submit(d->q[0], VD_T_OUT, 0, &b, 1, VD_DIRECT));
 	vd_kick(d->q[0]);
 	ASSERT_EQ(1, poll(&(struct pollfd){ .fd = uffd, .events = POLLIN }, 1, VD_WAIT_MS));
@@ -311,7 +305,6 @@ TEST_F_TIMEOUT(upgrade, timed_out_in_a_page_fault, 60)
 	}
 	EXPECT_EQ(-EIO, vd_run("rmmod vhost_blk"));
 
-	zero.range = reg.range;
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
 	EXPECT_EQ(0, vd_wait(d->q[0], 1, VD_WAIT_MS));
 	ASSERT_LE(0, exchange());

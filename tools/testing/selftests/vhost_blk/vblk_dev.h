@@ -112,6 +112,8 @@ __u64 vd_now_ns(void);
 unsigned int vd_rounds(unsigned int n);	/* @n, or a part of it where time is short */
 /* A child that must end by itself (or was killed) within @ms: 0 and its status, or -ETIMEDOUT. */
 int vd_child_end(pid_t pid, int *status, int ms);
+/* Faults of pages that are not there wait for ever; a userfaultfd, readable once one does, or -errno. */
+int vd_hold_faults(void *p, size_t len);
 int vd_child_blocks(pid_t pid, long syscall_nr);	/* until it sleeps in this system call */
 
 /* ---- device: vblk_dev.c ---- */
