@@ -79,6 +79,8 @@ static u64 vinf_config_features(const struct vinf_dev *dev, const struct vinf_pa
 		f |= BIT_ULL(VIRTIO_F_IN_ORDER);
 	if (p->partial_order)
 		f |= BIT_ULL(VIRTIO_F_PARTIAL_ORDER);
+	if (p->suspend)
+		f |= BIT_ULL(VINF_F_SUSPEND);
 	if (p->num_queues > 1)
 		f |= BIT_ULL(VIRTIO_BLK_F_MQ);
 	if (lim->read_only)
@@ -143,6 +145,18 @@ int vinf_config_init(struct vinf_dev *dev, const struct vinf_params *p)
 }
 
 /**
+ * vinf_config_refresh - have config space say what the device is
+ * @dev: device
+ *
+ * Context: any, vinf_dev.config_lock held.
+ */
+void vinf_config_refresh(struct vinf_dev *dev)
+{
+	lockdep_assert_held(&dev->config_lock);
+	dev->config.capacity = vinf_le64(READ_ONCE(dev->limits.capacity));
+}
+
+/**
  * vinf_config_set_capacity - the device has another size
  * @dev: device
  * @sectors: in units of 512 bytes, whole blocks
@@ -157,6 +171,8 @@ void vinf_config_set_capacity(struct vinf_dev *dev, u64 sectors)
 
 	spin_lock_irqsave(&dev->config_lock, flags);
 	WRITE_ONCE(dev->limits.capacity, sectors);
-	dev->config.capacity = vinf_le64(sectors);
+	/* virtio 1.4, 2.1.2: not while the device stands still. */
+	if (!dev->config_quiet)
+		vinf_config_refresh(dev);
 	spin_unlock_irqrestore(&dev->config_lock, flags);
 }

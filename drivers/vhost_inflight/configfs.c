@@ -97,6 +97,7 @@ VINF_CONF_BOOL(packed);
 VINF_CONF_BOOL(in_order);
 VINF_CONF_BOOL(partial_order);
 VINF_CONF_BOOL(discard);
+VINF_CONF_BOOL(suspend);
 VINF_CONF_UINT(num_queues, 1, VINF_MAX_QUEUES, vinf_any);
 VINF_CONF_UINT(queue_size, 2, VINF_MAX_QUEUE_SIZE, vinf_pow2);
 VINF_CONF_UINT(logical_block_size, 0, SZ_4K, vinf_block_size);
@@ -187,6 +188,60 @@ static ssize_t vinf_conf_drain_timeout_ms_store(struct config_item *item, const 
 }
 
 CONFIGFS_ATTR(vinf_conf_, drain_timeout_ms);
+
+/* What to do with requests that the disk fails; live as well: that is when it is thought of. */
+
+static const char * const vinf_on_error_names[] = {
+	[VHOST_INFLIGHT_ON_ERROR_REPORT]	= "report",
+	[VHOST_INFLIGHT_ON_ERROR_PARK_ENOSPC]	= "park-enospc",
+	[VHOST_INFLIGHT_ON_ERROR_PARK]		= "park",
+};
+
+static ssize_t vinf_conf_live(struct vinf_conf *conf, u32 *field, u32 val, size_t len)
+{
+	guard(mutex)(&conf->lock);
+	WRITE_ONCE(*field, val);
+	if (conf->dev)
+		vinf_park_set(conf->dev, &conf->p);
+	return len;
+}
+
+#define VINF_CONF_ON_ERROR(_name)								\
+static ssize_t vinf_conf_##_name##_show(struct config_item *item, char *page)			\
+{												\
+	return sysfs_emit(page, "%s\n",								\
+			  vinf_on_error_names[READ_ONCE(vinf_conf(item)->p._name)]);		\
+}												\
+												\
+static ssize_t vinf_conf_##_name##_store(struct config_item *item, const char *page,		\
+					 size_t len)						\
+{												\
+	struct vinf_conf *conf = vinf_conf(item);						\
+	int val = sysfs_match_string(vinf_on_error_names, page);				\
+												\
+	return val < 0 ? val : vinf_conf_live(conf, &conf->p._name, val, len);			\
+}												\
+CONFIGFS_ATTR(vinf_conf_, _name)
+
+VINF_CONF_ON_ERROR(on_read_error);
+VINF_CONF_ON_ERROR(on_write_error);
+
+static ssize_t vinf_conf_retry_ms_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p.retry_ms));
+}
+
+static ssize_t vinf_conf_retry_ms_store(struct config_item *item, const char *page, size_t len)
+{
+	struct vinf_conf *conf = vinf_conf(item);
+	u32 val;
+	int ret;
+
+	ret = vinf_parse(page, 0, INT_MAX, vinf_any, &val);
+	return ret ?: vinf_conf_live(conf, &conf->p.retry_ms, val, len);
+}
+
+CONFIGFS_ATTR(vinf_conf_, retry_ms);
 
 static int vinf_conf_enable(struct vinf_conf *conf)
 {
@@ -295,12 +350,16 @@ static struct configfs_attribute *vinf_conf_attrs[] = {
 	&vinf_conf_attr_queue_size,
 	&vinf_conf_attr_logical_block_size,
 	&vinf_conf_attr_drain_timeout_ms,
+	&vinf_conf_attr_on_read_error,
+	&vinf_conf_attr_on_write_error,
+	&vinf_conf_attr_retry_ms,
 	&vinf_conf_attr_indirect_desc,
 	&vinf_conf_attr_event_idx,
 	&vinf_conf_attr_packed,
 	&vinf_conf_attr_in_order,
 	&vinf_conf_attr_partial_order,
 	&vinf_conf_attr_discard,
+	&vinf_conf_attr_suspend,
 	&vinf_conf_attr_enable,
 	&vinf_conf_attr_resize,
 	&vinf_conf_attr_capacity,
@@ -366,6 +425,7 @@ static struct config_item *vinf_conf_make(struct config_group *group, const char
 	conf->p.indirect_desc = true;
 	conf->p.event_idx = true;
 	conf->p.discard = true;
+	conf->p.retry_ms = VINF_DEFAULT_RETRY_MS;
 	config_item_init_type_name(&conf->item, name, &vinf_conf_type);
 	return &conf->item;
 }

@@ -126,6 +126,10 @@ int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
 	strscpy(dev->name, p->name);
 	dev->queue_size = p->queue_size;
 	dev->drain_timeout_ms = p->drain_timeout_ms;
+	vinf_events_init(&dev->events);
+	INIT_DELAYED_WORK(&dev->stop_work, vinf_stop_work);
+	INIT_DELAYED_WORK(&dev->heal_work, vinf_heal_work);
+	vinf_park_set(dev, p);
 	mutex_init(&dev->open_lock);
 	mutex_init(&dev->lock);
 	spin_lock_init(&dev->config_lock);
@@ -186,6 +190,8 @@ int vinf_dev_destroy(struct vinf_dev *dev)
 	vinf_dev_unlink(dev);
 	cdev_device_del(&dev->cdev, &dev->device);
 	cancel_delayed_work_sync(&dev->reap_work);
+	cancel_delayed_work_sync(&dev->stop_work);
+	cancel_delayed_work_sync(&dev->heal_work);
 	/* The tail of vinf_queue_done(). */
 	synchronize_rcu();
 	/* A worker that cannot run keeps the device, but must not keep what is below it. */
@@ -209,9 +215,19 @@ unsigned int vinf_dev_orphans(struct vinf_dev *dev)
 	return n;
 }
 
+static void vinf_dev_config_tell(struct vinf_dev *dev)
+{
+	lockdep_assert_held(&dev->config_lock);
+	dev->config_called = true;
+	if (dev->config_call)
+		eventfd_signal(dev->config_call);
+}
+
 /**
  * vinf_dev_config_changed - tell the driver that config space or the status changed
  * @dev: device
+ *
+ * One that stands still tells it when it goes on.
  *
  * Context: any.
  */
@@ -220,9 +236,31 @@ void vinf_dev_config_changed(struct vinf_dev *dev)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->config_lock, flags);
-	dev->config_called = true;
-	if (dev->config_call)
-		eventfd_signal(dev->config_call);
+	if (dev->config_quiet)
+		dev->config_late = true;
+	else
+		vinf_dev_config_tell(dev);
+	spin_unlock_irqrestore(&dev->config_lock, flags);
+}
+
+/**
+ * vinf_dev_config_quiet - a device stands still, or goes on
+ * @dev: device
+ * @quiet: stands still
+ *
+ * Context: any.
+ */
+void vinf_dev_config_quiet(struct vinf_dev *dev, bool quiet)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->config_lock, flags);
+	dev->config_quiet = quiet;
+	if (!quiet && dev->config_late) {
+		dev->config_late = false;
+		vinf_config_refresh(dev);
+		vinf_dev_config_tell(dev);
+	}
 	spin_unlock_irqrestore(&dev->config_lock, flags);
 }
 
@@ -254,15 +292,26 @@ int vinf_dev_resize(struct vinf_dev *dev)
 	return 0;
 }
 
+/* How it stands, broken or not; takes no lock. */
+enum vhost_inflight_state vinf_dev_stands(const struct vinf_dev *dev)
+{
+	static const u8 states[] = {
+		[VINF_RUNNING] = VHOST_INFLIGHT_STATE_RUNNING,
+		[VINF_SUSPENDED] = VHOST_INFLIGHT_STATE_SUSPENDED,
+		[VINF_STOPPING] = VHOST_INFLIGHT_STATE_STOPPING,
+		[VINF_STALLED] = VHOST_INFLIGHT_STATE_STALLED,
+		[VINF_STOPPED] = VHOST_INFLIGHT_STATE_STOPPED,
+	};
+	u8 stand = READ_ONCE(dev->stand);
+
+	if (stand != VINF_OFF)
+		return states[stand];
+	return READ_ONCE(dev->owned) ? VHOST_INFLIGHT_STATE_OWNED : VHOST_INFLIGHT_STATE_FREE;
+}
+
 enum vhost_inflight_state vinf_dev_state(struct vinf_dev *dev)
 {
-	if (atomic_read(&dev->needs_reset))
-		return VHOST_INFLIGHT_STATE_ERROR;
-	if (READ_ONCE(dev->suspended))
-		return VHOST_INFLIGHT_STATE_SUSPENDED;
-	if (READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
-		return VHOST_INFLIGHT_STATE_RUNNING;
-	return READ_ONCE(dev->owned) ? VHOST_INFLIGHT_STATE_OWNED : VHOST_INFLIGHT_STATE_FREE;
+	return atomic_read(&dev->needs_reset) ? VHOST_INFLIGHT_STATE_ERROR : vinf_dev_stands(dev);
 }
 
 const char *vinf_dev_state_name(struct vinf_dev *dev)
@@ -273,6 +322,9 @@ const char *vinf_dev_state_name(struct vinf_dev *dev)
 		[VHOST_INFLIGHT_STATE_RUNNING] = "running",
 		[VHOST_INFLIGHT_STATE_SUSPENDED] = "suspended",
 		[VHOST_INFLIGHT_STATE_ERROR] = "error",
+		[VHOST_INFLIGHT_STATE_STOPPING] = "stopping",
+		[VHOST_INFLIGHT_STATE_STALLED] = "stalled",
+		[VHOST_INFLIGHT_STATE_STOPPED] = "stopped",
 	};
 
 	return names[vinf_dev_state(dev)];

@@ -8,6 +8,7 @@
  *	  vinf_bounce_start()  there too, in chunks: the disk cannot take the pages as they are
  *	vinf_io_refused()      the disk has no room: on the retry list, until vinf_io_retry()
  *	vinf_io_window_done()  a chunk or all of it is done
+ *	vinf_io_failed()       the disk failed it: parked, until somebody tries again, or the end
  *	vinf_io_end()          on the done list; exactly once for each request that was started
  *	vinf_io_release()      unpins the pages
  *
@@ -33,6 +34,115 @@
 #define VINF_RETRY_MS_MIN	1
 #define VINF_RETRY_MS_MAX	64
 
+/* ---- what a stop that preserves keeps ---- */
+
+/*
+ * Is nothing more to be sent?  Then the request is on the retry list, and not the caller's any
+ * more.  One with a bounce buffer begins anew when it goes on: others may need the buffer.
+ */
+static bool vinf_io_kept(struct vinf_io *io)
+{
+	struct vinf_queue *q = io->q;
+	unsigned long flags;
+	bool keep, dead;
+
+	if (likely(READ_ONCE(q->keep) != VINF_KEEP_ALL))
+		return false;
+	if (io->bounce)
+		vinf_bounce_put(io);
+	spin_lock_irqsave(&q->retry_lock, flags);
+	dead = READ_ONCE(q->dead);
+	keep = !dead;
+	if (keep) {
+		WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_QUEUED);
+		list_add_tail(&io->link, &q->retry);
+		/* Under the lock: with the last one released the queue may go. */
+		vinf_rest_hint(q->dev);
+		/* The stop may just have been called off. */
+		if (READ_ONCE(q->keep) != VINF_KEEP_ALL)
+			queue_delayed_work(system_wq, &q->retry_work, 0);
+	}
+	spin_unlock_irqrestore(&q->retry_lock, flags);
+	if (dead)
+		vinf_io_end(io, -ECANCELED);
+	return true;
+}
+
+/**
+ * vinf_io_keep - take back what has not been sent
+ * @q: queue whose @keep is VINF_KEEP_ALL
+ *
+ * May be called again.
+ *
+ * Context: process, vinf_dev.lock held.
+ */
+void vinf_io_keep(struct vinf_queue *q)
+{
+	struct vinf_io *io, *next;
+	LIST_HEAD(list);
+	u32 i;
+
+	vinf_bounce_cancel(q, &list);
+	list_for_each_entry_safe(io, next, &list, link) {
+		list_del_init(&io->link);
+		if (!vinf_io_kept(io))
+			vinf_bounce_start(io);
+	}
+	/* All of the workqueue's threads may be waiting for the disk. */
+	for (i = 0; i < q->pool_num; i++) {
+		io = &q->pool[i];
+		/* It is about to be parked, and that waits for nothing. */
+		if (READ_ONCE(io->step) == vinf_park_step)
+			continue;
+		if (cancel_work(&io->work) && !vinf_io_kept(io))
+			vinf_io_defer(io, io->step);
+	}
+}
+
+/* Those of a queue that are ours and may be left in the region, by its @keep. */
+unsigned int vinf_io_at_rest(struct vinf_queue *q)
+{
+	unsigned int n = 0;
+
+	if (!READ_ONCE(q->keep))
+		return 0;
+	spin_lock_irq(&q->retry_lock);
+	n = q->nr_parked;
+	if (READ_ONCE(q->keep) == VINF_KEEP_ALL)
+		n += list_count_nodes(&q->retry);
+	spin_unlock_irq(&q->retry_lock);
+	return n;
+}
+
+/**
+ * vinf_io_drop - let go of what is left in the region
+ * @q: queue at rest by vinf_io_at_rest()
+ * @event: what is to be said of parked requests
+ *
+ * Context: process, vinf_queue.lock and vinf_dev.lock held.
+ */
+void vinf_io_drop(struct vinf_queue *q, u32 event)
+{
+	struct vinf_io *io, *next;
+	LIST_HEAD(list);
+
+	lockdep_assert_held(&q->lock);
+	spin_lock_irq(&q->retry_lock);
+	vinf_park_take(q, &list);
+	list_splice_tail_init(&q->retry, &list);
+	spin_unlock_irq(&q->retry_lock);
+	list_for_each_entry_safe(io, next, &list, link) {
+		list_del_init(&io->link);
+		if (io->healing)
+			vinf_event(q->dev, event, q, io, io->req.error);
+		/* A part of a read may have been done. */
+		if (unlikely(q->log))
+			vinf_log_read(q->log, io);
+		io->req.busy = 0;
+		vinf_io_release(io);
+	}
+}
+
 /* ---- what may block ---- */
 
 static void vinf_io_work(struct work_struct *work)
@@ -43,6 +153,9 @@ static void vinf_io_work(struct work_struct *work)
 		vinf_io_end(io, -ECANCELED);
 		return;
 	}
+	/* A chunk that is back has to be copied, and is kept before the next one is sent. */
+	if (io->step != vinf_bounce_step && io->step != vinf_park_step && vinf_io_kept(io))
+		return;
 	/* The limits of the owner's cgroup hold for what a thread of ours does for it. */
 	kthread_associate_blkcg(io->q->blkcg);
 	io->step(io);
@@ -119,6 +232,8 @@ void vinf_io_submit(struct vinf_io *io, bool may_block)
 	bool data = vinf_io_has_data(io);
 	bool file = !io->q->dev->backing.bdev;
 
+	if (vinf_io_kept(io))
+		return;
 	if (!may_block && vinf_io_may_block(io)) {
 		vinf_io_block(io);
 		return;
@@ -148,6 +263,8 @@ void vinf_io_end(struct vinf_io *io, int err)
 	/* Ours alone to say: a backing's own -ECANCELED is an error like any other. */
 	if (err == -ECANCELED && !io->cancelled && !READ_ONCE(io->q->dead))
 		err = -EIO;
+	if (unlikely(io->healing) && err != -ECANCELED)
+		vinf_park_healed(io, err);
 	io->req.error = err;
 	WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_DONE);
 	if (io->bounce)
@@ -208,17 +325,39 @@ void vinf_io_refused(struct vinf_io *io, bool progress)
 		vinf_io_end(io, -ECANCELED);
 }
 
+/* Nobody is left to be told, and nothing behind it may get to the disk. */
+static void vinf_io_cancelled(struct vinf_io *io)
+{
+	if (!READ_ONCE(io->q->dead))
+		vinf_dev_owner_died(io->q->dev);
+	io->cancelled = true;
+}
+
 static bool vinf_io_retry_one(struct vinf_io *io, bool alone)
 {
 	struct vinf_queue *q = io->q;
+	int ret;
 
 	if (READ_ONCE(q->dead)) {
 		vinf_io_end(io, -ECANCELED);
 		return true;
 	}
+	ret = vinf_pin_again(io);
+	if (ret == -ECANCELED)
+		vinf_io_cancelled(io);
+	if (ret) {
+		vinf_io_end(io, ret);
+		return true;
+	}
 	if (alone && io->tries > VINF_MAX_TRIES) {
 		WRITE_ONCE(io->must_block, true);
 		WRITE_ONCE(q->retry_ms, VINF_RETRY_MS_MIN);
+	}
+	if (io->misaligned && !io->bounce) {
+		/* It was parked or kept, and begins anew. */
+		io->offset = 0;
+		vinf_bounce_start(io);
+		return true;
 	}
 	atomic64_inc(&q->retried);
 	vinf_io_submit(io, false);
@@ -239,7 +378,7 @@ void vinf_io_retry(struct vinf_queue *q)
 	bool alone;
 
 	lockdep_assert_held(&q->lock);
-	if (list_empty_careful(&q->retry))
+	if (list_empty_careful(&q->retry) || READ_ONCE(q->keep) == VINF_KEEP_ALL)
 		return;
 	spin_lock_irq(&q->retry_lock);
 	list_splice_init(&q->retry, &list);
@@ -247,9 +386,9 @@ void vinf_io_retry(struct vinf_queue *q)
 
 	/*
 	 * Nothing of this queue is at the disk or on its way back: all that was started and not
-	 * released is here.
+	 * released is here, or parked.
 	 */
-	alone = list_count_nodes(&list) == atomic_read(&q->out);
+	alone = list_count_nodes(&list) + READ_ONCE(q->nr_parked) == atomic_read(&q->out);
 	while ((io = list_first_entry_or_null(&list, struct vinf_io, link))) {
 		list_del_init(&io->link);
 		if (!vinf_io_retry_one(io, alone))
@@ -286,8 +425,8 @@ unsigned int vinf_io_unsent(struct vinf_queue *q)
  * vinf_io_cancel - take back what was not submitted
  * @q: queue, @dead
  *
- * Retries, those that wait for a bounce buffer and work that has not begun come back with
- * -ECANCELED.  May be called again; what was about to go on one of the lists looks at @dead first.
+ * Retries, parked requests, those that wait for a bounce buffer and work that has not begun come
+ * back with -ECANCELED.  May be called again; what was about to go on one of the lists looks at @dead first.
  *
  * Context: process; the pool stays.
  */
@@ -300,10 +439,13 @@ void vinf_io_cancel(struct vinf_queue *q)
 	WARN_ON_ONCE(!READ_ONCE(q->dead));
 	spin_lock_irq(&q->retry_lock);
 	list_splice_init(&q->retry, &list);
+	vinf_park_take(q, &list);
 	spin_unlock_irq(&q->retry_lock);
 	vinf_bounce_cancel(q, &list);
 	list_for_each_entry_safe(io, next, &list, link) {
 		list_del_init(&io->link);
+		if (io->healing)
+			vinf_event(q->dev, VHOST_INFLIGHT_EVENT_DROPPED, q, io, io->req.error);
 		vinf_io_end(io, -ECANCELED);
 	}
 	/* All of the workqueue's threads may be waiting for the disk. */
@@ -352,6 +494,7 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 	io->must_block = false;
 	io->deferred = false;
 	io->plain = false;
+	io->healing = false;
 	io->state = VHOST_INFLIGHT_REQUEST_QUEUED;
 	if (data) {
 		ret = vinf_pin(io, segs, nr, &err);
@@ -372,11 +515,11 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 	 * The pages may be the first to tell of the owner's death. What does not get to the disk is
 	 * a successor's to begin with, so nothing behind it may.
 	 */
-	if (err == -ECANCELED && !READ_ONCE(q->dead))
-		vinf_dev_owner_died(q->dev);
+	io->cancelled = false;
 	if (READ_ONCE(q->dead))
 		err = -ECANCELED;
-	io->cancelled = err == -ECANCELED;
+	if (err == -ECANCELED)
+		vinf_io_cancelled(io);
 	if (err || (data && !io->req.len))
 		vinf_io_end(io, err);
 	else if (io->misaligned)
@@ -456,8 +599,10 @@ int vinf_io_pool_init(struct vinf_queue *q, u16 num)
 		io->iova = io->inline_iova;
 		io->nr_bv = 0;
 		io->max_bv = VINF_INLINE_BVECS;
+		io->segs = NULL;
 		io->bounce = NULL;
 		io->started = false;
+		io->left = false;
 	}
 	q->retry_ms = VINF_RETRY_MS_MIN;
 	q->vq.reqs = q->pool;

@@ -60,7 +60,7 @@ static void vinf_bdev_put(struct vinf_io *io)
 	if (!atomic_dec_and_test(&io->remaining))
 		return;
 	if (io->status) {
-		vinf_io_end(io, io->status);
+		vinf_io_failed(io, io->status);
 	} else if (io->again != VINF_NOT_REFUSED) {
 		progress = io->again > io->moved;
 		io->moved = io->again;
@@ -240,7 +240,12 @@ static unsigned int vinf_bdev_zero_flags(const struct vinf_range *r)
 /* Write-through: nothing else makes these stable. */
 static void vinf_bdev_ranges_flush(struct vinf_io *io)
 {
-	vinf_io_end(io, blkdev_issue_flush(io->q->dev->backing.bdev));
+	int ret = blkdev_issue_flush(io->q->dev->backing.bdev);
+
+	if (ret)
+		vinf_io_failed(io, ret);
+	else
+		vinf_io_end(io, 0);
 }
 
 static void vinf_bdev_ranges_done(struct vinf_io *io)
@@ -271,7 +276,7 @@ static void vinf_bdev_zero_again(struct vinf_io *io)
 						   vinf_bdev_zero_flags(r));
 	}
 	if (ret)
-		vinf_io_end(io, ret);
+		vinf_io_failed(io, ret);
 	else
 		vinf_bdev_ranges_done(io);
 }
@@ -292,7 +297,7 @@ static void vinf_bdev_ranges_end(struct bio *bio)
 		 (err == -EOPNOTSUPP || (bk->may_unmap && !bdev_write_zeroes_sectors(bk->bdev))))
 		vinf_io_defer(io, vinf_bdev_zero_again);
 	else
-		vinf_io_end(io, err);
+		vinf_io_failed(io, err);
 }
 
 static int vinf_bdev_range(struct vinf_io *io, const struct vinf_range *r, struct bio **bio)
@@ -337,7 +342,7 @@ void vinf_bdev_ranges(struct vinf_io *io)
 		bio->bi_end_io = vinf_bdev_ranges_end;
 		submit_bio(bio);
 	} else if (ret) {
-		vinf_io_end(io, ret);
+		vinf_io_failed(io, ret);
 	} else {
 		vinf_bdev_ranges_done(io);
 	}

@@ -43,7 +43,7 @@ static void vinf_file_put(struct vinf_io *io)
 	}
 	if (ret <= 0) {
 		/* Nothing: the file became shorter than the device. */
-		vinf_io_end(io, ret ?: -EIO);
+		vinf_io_failed(io, ret ?: -EIO);
 		return;
 	}
 	io->moved += min_t(u32, ret, io->chunk - io->moved);
@@ -187,8 +187,16 @@ void vinf_file_control(struct vinf_io *io)
 
 	for (i = 0; !ret && i < io->req.nr_ranges; i++)
 		ret = vinf_file_range(io, &io->ranges[i]);
-	/* Data and what is needed to find it: not the time stamps. */
-	if (!ret && flush)
+	if (ret) {
+		vinf_io_failed(io, ret);
+		return;
+	}
+	/*
+	 * Data and what is needed to find it: not the time stamps. Not parked when it fails: what
+	 * could not be written back is gone from the page cache, and the next flush would know
+	 * nothing of it.
+	 */
+	if (flush)
 		ret = vfs_fsync(io->q->dev->backing.file, 1);
 	vinf_io_end(io, ret);
 }

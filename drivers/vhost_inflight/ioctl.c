@@ -21,7 +21,8 @@ static const u64 vinf_backend_features = BIT_ULL(VHOST_BACKEND_F_IOTLB_MSG_V2) |
 					 BIT_ULL(VHOST_BACKEND_F_RESUME) |
 					 BIT_ULL(VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK) |
 					 BIT_ULL(VHOST_BACKEND_F_IOTLB_PERSIST) |
-					 BIT_ULL(VHOST_INFLIGHT_BACKEND_F_LOG);
+					 BIT_ULL(VHOST_INFLIGHT_BACKEND_F_LOG) |
+					 BIT_ULL(VHOST_INFLIGHT_BACKEND_F_STOP);
 
 /* Who may call. */
 enum vinf_who {
@@ -34,8 +35,8 @@ enum vinf_who {
 #define IN_SETUP	BIT(0)	/* before FEATURES_OK */
 #define IN_NEGOTIATED	BIT(1)	/* FEATURES_OK, not DRIVER_OK */
 #define IN_RUNNING	BIT(2)	/* DRIVER_OK */
-#define IN_SUSPENDED	BIT(3)	/* DRIVER_OK and suspended */
-#define IN_STOPPED	(IN_SETUP | IN_NEGOTIATED | IN_SUSPENDED)
+#define IN_STILL	BIT(3)	/* DRIVER_OK, and suspended or stopped */
+#define IN_STOPPED	(IN_SETUP | IN_NEGOTIATED | IN_STILL)
 #define IN_ALL		(IN_STOPPED | IN_RUNNING)
 
 /* How an ioctl is called. */
@@ -58,6 +59,10 @@ union vinf_arg {
 	struct vhost_inflight_fd inflight;
 	struct vhost_inflight_requests requests;
 	struct vhost_inflight_log log;
+	struct vhost_inflight_stop stop;
+	struct vhost_inflight_stop_info stop_info;
+	struct vhost_inflight_retry retry;
+	struct vhost_inflight_event event;
 };
 
 /**
@@ -287,9 +292,10 @@ static long vinf_bind(struct vinf_queue *q, struct eventfd_ctx **slot, int fd)
 	swap(ctx, *slot);
 	/*
 	 * Nobody may read the old one any more: QEMU closes it when it stops, and binds the next
-	 * one after DRIVER_OK, when the first requests may be answered.
+	 * one after DRIVER_OK, when the first requests may be answered. A device that stands still
+	 * notifies nobody, and makes up for it when it goes on.
 	 */
-	if (slot == &q->call && q->call && q->called)
+	if (slot == &q->call && q->call && q->called && q->dev->stand != VINF_STOPPED)
 		vinf_vq_call(&q->vq);
 	mutex_unlock(&q->lock);
 	if (ctx)
@@ -419,6 +425,10 @@ static long vinf_get_info(struct vinf_cmd *c)
 	info->bounce_total = dev->bounce.total;
 	info->bounce_busy = dev->bounce.total - dev->bounce.nr_free;
 	spin_unlock_irq(&dev->bounce.lock);
+	info->parked = atomic_read(&dev->parked);
+	info->on_read_error = READ_ONCE(dev->on_read_error);
+	info->on_write_error = READ_ONCE(dev->on_write_error);
+	info->retry_ms = READ_ONCE(dev->retry_ms);
 	return vinf_answer(c->user, info, sizeof(*info),
 			   offsetofend(struct vhost_inflight_info, bounce_total));
 }
@@ -469,6 +479,9 @@ static long vinf_get_queue(struct vinf_cmd *c)
 	info->deferred = atomic64_read(&q->deferred);
 	info->retried = atomic64_read(&q->retried);
 	info->broken = atomic64_read(&q->broken);
+	info->parked = READ_ONCE(q->nr_parked);
+	info->kept = READ_ONCE(q->kept);
+	info->parks = atomic64_read(&q->parks);
 	return vinf_answer(c->user, info, sizeof(*info),
 			   offsetofend(struct vhost_inflight_queue_info, broken));
 }
@@ -525,6 +538,54 @@ static long vinf_set_log(struct vinf_cmd *c)
 	return vinf_log_set(c->dev, &c->arg.log);
 }
 
+static long vinf_set_stop(struct vinf_cmd *c)
+{
+	return vinf_stop_next(c->dev, &c->arg.stop);
+}
+
+static long vinf_get_stop(struct vinf_cmd *c)
+{
+	struct vhost_inflight_stop_info *info = &c->arg.stop_info;
+	struct vhost_inflight_stop_info __user *user = c->user;
+	u16 index;
+	long ret;
+
+	if (get_user(index, &user->index))
+		return -EFAULT;
+	memset(info, 0, sizeof(*info));
+	info->index = index;
+	if (mutex_lock_killable(&c->dev->lock))
+		return -EINTR;
+	ret = vinf_stop_info(c->dev, info);
+	mutex_unlock(&c->dev->lock);
+	return ret ?: vinf_answer(user, info, sizeof(*info),
+				  offsetofend(struct vhost_inflight_stop_info, rewindable));
+}
+
+static long vinf_ioctl_retry(struct vinf_cmd *c)
+{
+	struct vhost_inflight_retry *arg = &c->arg.retry;
+
+	memset(arg, 0, sizeof(*arg));
+	arg->count = vinf_park_retry(c->dev, true);
+	return vinf_answer(c->user, arg, sizeof(*arg),
+			   offsetofend(struct vhost_inflight_retry, count));
+}
+
+static long vinf_get_event(struct vinf_cmd *c)
+{
+	struct vhost_inflight_event *e = &c->arg.event;
+	long ret;
+
+	ret = vinf_event_next(c->vf, e);
+	if (ret)
+		return ret;
+	ret = vinf_answer(c->user, e, sizeof(*e), offsetofend(struct vhost_inflight_event, id));
+	if (!ret)
+		vinf_event_seen(c->vf, e->seq);
+	return ret;
+}
+
 /* ---- the table ---- */
 
 static const struct vinf_ioctl vinf_ioctls[] = {
@@ -565,6 +626,10 @@ static const struct vinf_ioctl vinf_ioctls[] = {
 	  vinf_ioctl_get_requests },
 	{ VHOST_INFLIGHT_SET_FD, OWNER, EXTENSIBLE, IN_NEGOTIATED, -EBUSY, vinf_set_inflight },
 	{ VHOST_INFLIGHT_SET_LOG, OWNER, EXTENSIBLE, IN_ALL, 0, vinf_set_log },
+	{ VHOST_INFLIGHT_SET_STOP, OWNER, EXTENSIBLE, IN_ALL, 0, vinf_set_stop },
+	{ VHOST_INFLIGHT_GET_STOP, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_stop },
+	{ VHOST_INFLIGHT_RETRY, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_ioctl_retry },
+	{ VHOST_INFLIGHT_GET_EVENT, ANY, EXTENSIBLE | UNLOCKED, IN_ALL, 0, vinf_get_event },
 };
 
 static const struct vinf_ioctl *vinf_ioctl_find(unsigned int cmd)
@@ -584,10 +649,10 @@ static const struct vinf_ioctl *vinf_ioctl_find(unsigned int cmd)
 
 static u8 vinf_ioctl_state(const struct vinf_dev *dev)
 {
-	if (dev->suspended)
-		return IN_SUSPENDED;
-	if (dev->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (vinf_move(dev->stand, VINF_ON_SETUP)->act == VINF_DO_REFUSE)
 		return IN_RUNNING;
+	if (dev->stand != VINF_OFF)
+		return IN_STILL;
 	return dev->status & VIRTIO_CONFIG_S_FEATURES_OK ? IN_NEGOTIATED : IN_SETUP;
 }
 

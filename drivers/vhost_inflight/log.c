@@ -88,6 +88,9 @@ void vinf_log_read(struct vinf_log *log, const struct vinf_io *io)
 		return;
 	for (i = 0; i < io->nr_bv; i++)
 		vinf_log_mark(log, io->iova[i], io->bv[i].bv_len);
+	/* Of one that is parked a part may have been done. */
+	for (i = 0; io->segs && i < io->nr_segs; i++)
+		vinf_log_mark(log, io->segs[i].addr, io->segs[i].len);
 }
 
 /* Give a queue the device's log; q->lock held. */

@@ -49,6 +49,7 @@ static int vinf_node_open(struct inode *inode, struct file *file)
 	/* cdev holds the device for as long as an inode refers to it; a file may outlive that. */
 	get_device(&dev->device);
 	vf->dev = dev;
+	vinf_event_open(vf);
 	file->private_data = vf;
 	return stream_open(inode, file);
 }
@@ -67,6 +68,15 @@ static int vinf_node_release(struct inode *inode, struct file *file)
 static long vinf_node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	return vinf_ioctl(file->private_data, cmd, (void __user *)arg);
+}
+
+/* POLLIN: there is an event that this file has not seen. */
+static __poll_t vinf_node_poll(struct file *file, poll_table *wait)
+{
+	struct vinf_file *vf = file->private_data;
+
+	poll_wait(file, &vf->dev->events.wait, wait);
+	return vinf_event_pending(vf) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 /**
@@ -104,6 +114,7 @@ const struct file_operations vinf_node_fops = {
 	.owner = THIS_MODULE,
 	.open = vinf_node_open,
 	.release = vinf_node_release,
+	.poll = vinf_node_poll,
 	.unlocked_ioctl = vinf_node_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.write_iter = vinf_node_write_iter,

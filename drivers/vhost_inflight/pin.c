@@ -246,4 +246,59 @@ void vinf_unpin(struct vinf_io *io)
 	io->iova = io->inline_iova;
 	io->nr_bv = 0;
 	io->max_bv = VINF_INLINE_BVECS;
+	kvfree(io->segs);
+	io->segs = NULL;
+}
+
+/* ---- for a request that is not at the disk for long ---- */
+
+/**
+ * vinf_pin_loosen - unpin the data pages of a request, but know where they are
+ * @io: request that is not at the disk
+ *
+ * Without the little memory that this needs they stay pinned.
+ *
+ * Context: process.  Does not wait.
+ */
+void vinf_pin_loosen(struct vinf_io *io)
+{
+	unsigned int i, nr = io->nr_bv;
+	struct vinf_seg *segs;
+
+	if (!nr)
+		return;
+	segs = kvmalloc_array(nr, sizeof(*segs), GFP_NOIO | __GFP_NOWARN);
+	if (!segs)
+		return;
+	for (i = 0; i < nr; i++)
+		segs[i] = (struct vinf_seg){ .addr = io->iova[i], .len = io->bv[i].bv_len };
+	vinf_unpin(io);
+	io->segs = segs;
+	io->nr_segs = nr;
+}
+
+/**
+ * vinf_pin_again - pin what vinf_pin_loosen() let go of
+ * @io: request; one that has its pages is left as it is
+ *
+ * The request begins anew: what was done of it before is done again.
+ *
+ * Context: as vinf_pin().
+ *
+ * Return: 0; any errno of vinf_pin().
+ */
+int vinf_pin_again(struct vinf_io *io)
+{
+	struct vinf_seg *segs = io->segs;
+	int err, ret;
+
+	if (!segs)
+		return 0;
+	io->segs = NULL;
+	io->offset = 0;
+	io->moved = 0;
+	io->chunk = io->req.len;
+	ret = vinf_pin(io, segs, io->nr_segs, &err);
+	kvfree(segs);
+	return ret ?: err;
 }

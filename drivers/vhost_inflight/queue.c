@@ -45,6 +45,7 @@ void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index)
 	init_llist_head(&q->vq.done);
 	spin_lock_init(&q->retry_lock);
 	INIT_LIST_HEAD(&q->retry);
+	INIT_LIST_HEAD(&q->parked_ios);
 	INIT_DELAYED_WORK(&q->retry_work, vinf_retry_work);
 	vinf_queue_forget(q);
 }
@@ -58,17 +59,32 @@ void vinf_queue_destroy(struct vinf_queue *q)
 	mutex_destroy(&q->lock);
 }
 
+/* Nothing is in the region that it would go on with; vinf_dev.lock held. */
+void vinf_queue_leave_nothing(struct vinf_queue *q)
+{
+	u32 i;
+
+	for (i = 0; i < q->pool_num; i++)
+		q->pool[i].left = false;
+	WRITE_ONCE(q->kept, 0);
+	q->resumes = false;
+}
+
 /**
  * vinf_queue_forget - what a reset does to a queue that does not run
  * @q: queue
  *
- * Eventfds stay bound: vhost keeps them, and QEMU does not bind its kick again after a reset that
+ * What it left in the region is listed for as long as it may go on with it. Eventfds stay bound: vhost keeps them, and QEMU does not bind its kick again after a reset that
  * it did not ask for.
  *
  * Context: vinf_dev.lock held, or the device is not visible yet.
  */
 void vinf_queue_forget(struct vinf_queue *q)
 {
+	if (!q->resumes)
+		vinf_queue_leave_nothing(q);
+	q->stopped = false;
+	WRITE_ONCE(q->keep, VINF_KEEP_NOTHING);
 	q->num = q->dev->queue_size;
 	q->addr_set = false;
 	q->ready = false;
@@ -83,6 +99,46 @@ void vinf_queue_forget(struct vinf_queue *q)
 	q->vq.gone = 0;
 	q->vq.depth = 0;
 	q->unmapped = false;
+}
+
+/*
+ * What was kept when the device was reset is gone on with only by who says exactly where it stood:
+ * QEMU at 'cont', but no new driver.  A split ring's base has no used position.
+ */
+static bool vinf_queue_resumes(const struct vinf_queue *q)
+{
+	const struct vinf_pos *pos = &q->vq.pos, *was = &q->resume_pos;
+
+	return q->resumes && q->vq.told && pos->avail == was->avail &&
+	       pos->avail_wrap == was->avail_wrap &&
+	       (!vinf_ring_layout(q->dev->acked)->wraps ||
+		(pos->used == was->used && pos->used_wrap == was->used_wrap));
+}
+
+/* A new driver: what was kept for the one before is not its. */
+static void vinf_queue_drop_kept(struct vinf_queue *q)
+{
+	if (!q->resumes)
+		return;
+	vinf_queue_leave_nothing(q);
+	vinf_region_void(q);
+	vinf_event(q->dev, VHOST_INFLIGHT_EVENT_DROPPED, q, NULL, 0);
+}
+
+/* 0 or the errno of &vinf_engine_ops.start. */
+static int vinf_queue_hand_over(struct vinf_queue *q)
+{
+	int ret;
+
+	if (!q->engine)
+		return -ENXIO;
+	ret = q->engine->start(&q->vq);
+	if (ret == -EUCLEAN && q->resumes) {
+		/* The ring is another one after all, and its base was the same by chance. */
+		vinf_queue_drop_kept(q);
+		ret = q->engine->start(&q->vq);
+	}
+	return ret;
 }
 
 /**
@@ -112,6 +168,8 @@ int vinf_queue_start(struct vinf_queue *q)
 		return -EBUSY;
 	if (mutex_lock_killable(&q->lock))
 		return -EINTR;
+	if (!vinf_queue_resumes(q))
+		vinf_queue_drop_kept(q);
 	ret = vinf_io_pool_init(q, q->num);
 	if (ret)
 		goto err_unlock;
@@ -144,7 +202,7 @@ int vinf_queue_start(struct vinf_queue *q)
 		goto err_iotlb;
 	/* With the lock held: an exchange of engines finds the queue running, or we find none. */
 	q->engine = vinf_engine_get();
-	ret = q->engine ? q->engine->start(&q->vq) : -ENXIO;
+	ret = vinf_queue_hand_over(q);
 	vinf_ring_log(q);
 	if (ret)
 		goto err_engine;
@@ -163,6 +221,50 @@ err_iotlb:
 err_unlock:
 	mutex_unlock(&q->lock);
 	return ret;
+}
+
+/**
+ * vinf_queue_held_back - how many requests have their answer and wait for those before them
+ * @q: queue
+ * @deadline: in jiffies, bound on waiting for the end of a turn
+ *
+ * Context: process, vinf_dev.lock held.
+ *
+ * Return: how many; 0 without VIRTIO_F_IN_ORDER, and when a turn took too long.
+ */
+u32 vinf_queue_held_back(struct vinf_queue *q, unsigned long deadline)
+{
+	u32 i, n = 0;
+
+	if (!(q->vq.features & BIT_ULL(VIRTIO_F_IN_ORDER)) || vinf_queue_lock_until(q, deadline))
+		return 0;
+	for (i = 0; q->engine && i < q->vq.num; i++)
+		n += q->engine->holds(&q->vq, i);
+	n -= min(n, q->vq.depth);
+	mutex_unlock(&q->lock);
+	return n;
+}
+
+/**
+ * vinf_queue_leave - note what a queue that is about to be stopped leaves in the region
+ * @q: queue that runs, at rest
+ *
+ * Context: process, q->lock and vinf_dev.lock held.
+ */
+void vinf_queue_leave(struct vinf_queue *q)
+{
+	u32 i;
+
+	lockdep_assert_held(&q->lock);
+	q->kept = 0;
+	for (i = 0; i < q->pool_num && i < q->vq.num; i++) {
+		struct vinf_io *io = &q->pool[i];
+
+		/* Those that have their answer may wait for those before them: VIRTIO_F_IN_ORDER. */
+		io->left = q->engine ? q->engine->holds(&q->vq, i) : io->req.busy;
+		q->kept += io->left;
+	}
+	q->kept_held = q->kept - min(q->kept, q->vq.depth);
 }
 
 /**
@@ -249,7 +351,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	smp_mb__after_atomic();
 	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead) || READ_ONCE(q->held) ||
 	    READ_ONCE(q->parked) || atomic_read(&q->wanted))
-		wake_up_all(&q->dev->idle_wait);
+		vinf_rest_hint(q->dev);
 	if (more) {
 		set_bit(VINF_Q_WORK, &q->flags);
 		cond_resched();
@@ -304,8 +406,8 @@ enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q)
 	if (READ_ONCE(q->running))
 		return READ_ONCE(q->vq.quiesce) ? VHOST_INFLIGHT_QUEUE_DRAINING :
 						  VHOST_INFLIGHT_QUEUE_RUNNING;
-	return READ_ONCE(q->dev->suspended) ? VHOST_INFLIGHT_QUEUE_STOPPED :
-					      VHOST_INFLIGHT_QUEUE_OFF;
+	return READ_ONCE(q->dev->stand) == VINF_OFF ? VHOST_INFLIGHT_QUEUE_OFF :
+						      VHOST_INFLIGHT_QUEUE_STOPPED;
 }
 
 /**
@@ -405,6 +507,7 @@ void vinf_vq_broken(struct vinf_vq *vq, int err, const char *what)
 				     "queue %u is broken: %s (%d); the guest must reset the device\n",
 				     vq->index, what, err);
 	atomic_set(&dev->needs_reset, 1);
+	vinf_event(dev, VHOST_INFLIGHT_EVENT_BROKEN, q, NULL, err);
 	if (q->err)
 		eventfd_signal(q->err);
 	vinf_dev_config_changed(dev);

@@ -101,8 +101,10 @@ static void vinf_region_replace(struct vinf_dev *dev, struct vinf_region *r, boo
 
 	swap(dev->region, r);
 	dev->region_ours = true;
-	for (i = 0; i < dev->nr_queues; i++)
+	for (i = 0; i < dev->nr_queues; i++) {
 		dev->queue[i].vq.handed = handed;
+		vinf_queue_leave_nothing(&dev->queue[i]);
+	}
 	vinf_region_put(r);
 }
 

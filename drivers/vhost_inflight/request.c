@@ -17,7 +17,13 @@ static u32 vinf_io_nr_ranges(const struct vinf_io *io)
 	return has && io->req.nr_ranges <= VINF_MAX_RANGES ? io->req.nr_ranges : 0;
 }
 
-static u64 vinf_io_length(const struct vinf_io *io)
+/**
+ * vinf_io_length - how much of the disk a request is about
+ * @io: request
+ *
+ * Return: bytes, of all its ranges.
+ */
+u64 vinf_io_length(const struct vinf_io *io)
 {
 	u64 sectors = 0;
 	u32 i;
@@ -29,22 +35,34 @@ static u64 vinf_io_length(const struct vinf_io *io)
 	return sectors << SECTOR_SHIFT;
 }
 
+/**
+ * vinf_io_sector - where a request begins on the disk
+ * @io: request
+ *
+ * Return: in units of 512 bytes, of the first range of several.
+ */
+u64 vinf_io_sector(const struct vinf_io *io)
+{
+	return vinf_io_nr_ranges(io) ? io->ranges[0].sector : io->req.sector;
+}
+
 static void vinf_io_describe(const struct vinf_io *io, struct vhost_inflight_request *r)
 {
 	const struct vinf_req *req = &io->req;
 
 	*r = (struct vhost_inflight_request){
 		.counter = req->counter,
-		.sector = vinf_io_nr_ranges(io) ? io->ranges[0].sector : req->sector,
+		.sector = vinf_io_sector(io),
 		.length = vinf_io_length(io),
 		.age_ms = jiffies_to_msecs((unsigned long)jiffies - (unsigned long)req->taken),
 		.type = req->type,
 		.id = req->id,
-		.state = io->started ? READ_ONCE(io->state) : VHOST_INFLIGHT_REQUEST_DONE,
+		.state = io->started || io->left ? READ_ONCE(io->state) :
+						   VHOST_INFLIGHT_REQUEST_DONE,
 	};
-	if (r->state == VHOST_INFLIGHT_REQUEST_DONE)
+	if (r->state == VHOST_INFLIGHT_REQUEST_DONE || r->state == VHOST_INFLIGHT_REQUEST_PARKED)
 		r->error = req->error;
-	if (!vinf_io_changes(io))
+	if (!io->started || vinf_io_rewindable(io))
 		r->flags |= VHOST_INFLIGHT_REQUEST_REWINDABLE;
 	if (READ_ONCE(io->q->dead))
 		r->flags |= VHOST_INFLIGHT_REQUEST_ORPHAN;
@@ -60,8 +78,11 @@ static u32 vinf_queue_describe(const struct vinf_queue *q, struct vhost_inflight
 	for (i = 0; i < q->pool_num; i++) {
 		const struct vinf_io *io = &q->pool[i];
 
-		/* The disk's, or the engine's, which may hold back what has its answer. */
-		if (!io->started && !(q->engine && i < q->vq.num && q->engine->holds(&q->vq, i)))
+		/*
+		 * The disk's, or the engine's, which may hold back what has its answer, or kept of
+		 * a queue that is stopped.
+		 */
+		if (!io->started && !io->left && !(q->engine && i < q->vq.num && q->engine->holds(&q->vq, i)))
 			continue;
 		if (n < room)
 			vinf_io_describe(io, &r[n]);

@@ -94,6 +94,31 @@ DEFINE_EVENT(vinf_req_event, vinf_done, TP_PROTO(struct vinf_queue *q, const str
 	     TP_ARGS(q, req));
 
 /**
+ * vinf_req_park - the disk failed a request, which waits to be tried again
+ */
+DEFINE_EVENT(vinf_req_event, vinf_req_park,
+	     TP_PROTO(struct vinf_queue *q, const struct vinf_req *req), TP_ARGS(q, req));
+
+/**
+ * vinf_stand - a device stands otherwise than before
+ */
+TRACE_EVENT(vinf_stand,
+	TP_PROTO(struct vinf_dev *dev, u8 stand),
+	TP_ARGS(dev, stand),
+	TP_STRUCT__entry(
+		__string(name, dev->name)
+		__field(u8, from)
+		__field(u8, to)
+	),
+	TP_fast_assign(
+		__assign_str(name);
+		__entry->from = dev->stand;
+		__entry->to = stand;
+	),
+	TP_printk("%s from %u to %u", __get_str(name), __entry->from, __entry->to)
+);
+
+/**
  * vinf_queue_broken - the driver broke a ring, and the queue is not served until the device is
  * reset
  */

@@ -14,6 +14,7 @@
  *         mmap_lock                 page faults and pins of the worker
  *           vinf_queue.wake_lock    irq-safe: who may be woken
  *           vinf_queue.retry_lock   irq-safe
+ *             vinf_events.lock      irq-safe
  *           vinf_bounce.lock        irq-safe
  *           vinf_dev.config_lock    irq-safe
  *
@@ -62,9 +63,11 @@
 #include <uapi/linux/virtio_ring.h>
 
 #include "compat.h"
+#include "stand.h"
 
 #define VINF_NAME_LEN		VHOST_INFLIGHT_NAME_LEN
 #define VINF_DEFAULT_QUEUE_SIZE	256
+#define VINF_DEFAULT_RETRY_MS	1000
 /*
  * Largest segment a driver may use; with seg_max it keeps size_max * seg_max below 2^31, which
  * libblkio needs.
@@ -115,6 +118,7 @@ u64 vinf_backing_sectors(const struct vinf_backing *bk);
 struct vinf_params;
 
 int vinf_config_init(struct vinf_dev *dev, const struct vinf_params *p);
+void vinf_config_refresh(struct vinf_dev *dev);
 void vinf_config_set_capacity(struct vinf_dev *dev, u64 sectors);
 
 /* ---- bounce.c: a bounded pool of buffers for what the disk cannot take as it is ---- */
@@ -144,6 +148,8 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @q: queue it belongs to
  * @bv: its data pages, pinned; @inline_bv or an allocation
  * @nr_bv: entries of @bv
+ * @segs: in their place, where the data is in guest memory, of a request that is parked
+ * @nr_segs: entries of @segs
  * @max_bv: room in @bv
  * @offset: where the window starts: what is under way now, a chunk of a bounced request or else all
  *         of it
@@ -160,11 +166,14 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * @misaligned: the disk cannot take the data where it is
  * @must_block: the disk does not know how not to block
  * @deferred: counted as such
+ * @healing: was parked since it was started
+ * @tell: that it is parked is news
+ * @left: in the inflight region when the queue was stopped; kept for who looks on
  * @plain: second try of a regular file, through the page cache
  * @state: enum vhost_inflight_request_state, for who looks on
  * @step: what @work does
  * @work: for what may block or copies
- * @link: in &vinf_queue.retry or &vinf_bounce.waiting
+ * @link: in &vinf_queue.retry, &vinf_queue.parked_ios or &vinf_bounce.waiting
  * @bounce: buffer of a bounced request
  * @bounce_bv: the window in @bounce
  * @bio: first bio of a request, or the rest behind those that were cut off
@@ -180,13 +189,15 @@ struct vinf_io {
 	struct bio_vec *bv;
 	u64 *iova;
 	unsigned int nr_bv, max_bv;
+	struct vinf_seg *segs;
+	unsigned int nr_segs;
 	u32 offset, chunk, moved;
 	u32 again;			/* A */
 	u32 start;
 	atomic_t remaining;
 	int status;			/* A */
 	unsigned int tries;
-	bool started, misaligned, must_block, deferred, plain, cancelled;
+	bool started, misaligned, must_block, deferred, plain, cancelled, healing, tell, left;
 	u8 state;			/* A */
 	void (*step)(struct vinf_io *io);
 	struct work_struct work;
@@ -221,6 +232,12 @@ static inline bool vinf_io_changes(const struct vinf_io *io)
 	       io->req.op != VINF_OP_FLUSH;
 }
 
+/* May it be left behind, and done again elsewhere?  Else it could land on the disk after that. */
+static inline bool vinf_io_rewindable(const struct vinf_io *io)
+{
+	return !vinf_io_changes(io) || READ_ONCE(io->state) != VHOST_INFLIGHT_REQUEST_SUBMITTED;
+}
+
 static inline struct vinf_io *vinf_io(struct vinf_req *req)
 {
 	return container_of(req, struct vinf_io, req);
@@ -232,6 +249,11 @@ void vinf_io_release(struct vinf_io *io);
 void vinf_io_retry(struct vinf_queue *q);
 unsigned int vinf_io_unsent(struct vinf_queue *q);
 void vinf_io_cancel(struct vinf_queue *q);
+void vinf_io_keep(struct vinf_queue *q);
+unsigned int vinf_io_at_rest(struct vinf_queue *q);
+void vinf_io_drop(struct vinf_queue *q, u32 event);
+u64 vinf_io_sector(const struct vinf_io *io);
+u64 vinf_io_length(const struct vinf_io *io);
 int vinf_io_pool_init(struct vinf_queue *q, u16 num);
 void vinf_io_pool_destroy(struct vinf_queue *q);
 int vinf_io_module_init(void);
@@ -244,10 +266,24 @@ void vinf_io_refused(struct vinf_io *io, bool progress);
 void vinf_io_window_done(struct vinf_io *io);
 void vinf_io_end(struct vinf_io *io, int err);
 
+/* ---- park.c: what the disk failed and may do later ---- */
+
+void vinf_io_failed(struct vinf_io *io, int err);
+unsigned int vinf_park_take(struct vinf_queue *q, struct list_head *list);
+void vinf_park_step(struct vinf_io *io);
+unsigned int vinf_park_retry(struct vinf_dev *dev, bool tell);
+void vinf_park_sort(struct vinf_queue *q);
+void vinf_park_arm(struct vinf_dev *dev);
+void vinf_park_set(struct vinf_dev *dev, const struct vinf_params *p);
+void vinf_park_healed(struct vinf_io *io, int err);
+void vinf_heal_work(struct work_struct *work);
+
 /* ---- pin.c: the data pages of a request ---- */
 
 int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, int *err);
 void vinf_unpin(struct vinf_io *io);
+void vinf_pin_loosen(struct vinf_io *io);
+int vinf_pin_again(struct vinf_io *io);
 
 /* ---- io_bdev.c, io_file.c ---- */
 
@@ -389,7 +425,35 @@ void vinf_queue_done(struct vinf_queue *q, struct vinf_io *io);
 
 extern struct workqueue_struct *vinf_wq;
 
+/* ---- event.c: what a supervisor wants to know without asking ---- */
+
+#define VINF_NR_EVENTS_KEPT	64
+
+struct vinf_events {
+	spinlock_t lock;		/* protects the rest, and vinf_file.seen */
+	u64 seq;			/* of the last one; the first is 1 */
+	wait_queue_head_t wait;
+	struct vhost_inflight_event ring[VINF_NR_EVENTS_KEPT];
+};
+
+struct vinf_file;
+
+void vinf_events_init(struct vinf_events *events);
+void vinf_event(struct vinf_dev *dev, u32 type, const struct vinf_queue *q,
+		const struct vinf_io *io, int err);
+void vinf_event_open(struct vinf_file *vf);
+int vinf_event_next(struct vinf_file *vf, struct vhost_inflight_event *e);
+void vinf_event_seen(struct vinf_file *vf, u64 seq);
+bool vinf_event_pending(struct vinf_file *vf);
+
 /* ---- queue ---- */
+
+/* What a queue may leave in the region when it is stopped, and does not send to the disk again. */
+enum vinf_keep {
+	VINF_KEEP_NOTHING,		/* also of a queue that is not to be stopped */
+	VINF_KEEP_PARKED,
+	VINF_KEEP_ALL,			/* whatever is not at the disk; nothing more is sent */
+};
 
 enum vinf_queue_flag {
 	VINF_Q_BUSY,			/* the worker is in a turn */
@@ -442,11 +506,24 @@ struct vinf_queue {
 	/* requests under way, in the holder's hands */
 	atomic_t out;			/* A: from vinf_io_start() to vinf_io_release() */
 	bool dead; /* A: the owner is gone: nothing is submitted, what comes back is an orphan */
+	u8 keep;			/* D to change, A: enum vinf_keep */
 	struct work_struct orphan_work;
-	spinlock_t retry_lock;		/* protects retry */
-	struct list_head retry; /* retry_lock: struct vinf_io.link, refused for lack of resources */
+	spinlock_t retry_lock;		/* protects retry and parked_ios */
+	/* retry_lock: struct vinf_io.link, to be sent: refused for lack of resources, or kept */
+	struct list_head retry;
+	struct list_head parked_ios; /* retry_lock: likewise, failed by the disk; by counter */
+	u32 nr_parked;			/* retry_lock to change, A: how many these are */
 	struct delayed_work retry_work;	/* wakes the worker when nothing else will */
 	unsigned int retry_ms;		/* W */
+
+	/* stopped with something in flight */
+	u32 kept;			/* D: requests in the region, 0 while it runs */
+	bool stopped;			/* D: it ran, and goes on at vq.pos */
+	bool resumes;			/* D: the device was reset since, @resume_pos counts */
+	struct vinf_pos resume_pos;	/* D: where it stood */
+	u64 stop_requests;		/* D: answered before the present stop */
+	u32 stop_held;			/* D: of these held back when it began */
+	u32 kept_held;			/* D: of @kept those that have their answer */
 
 	/* eventfd of the kicks */
 	struct wait_queue_entry kick_wait;
@@ -457,6 +534,7 @@ struct vinf_queue {
 	atomic64_t bounced;		/* A */
 	atomic64_t deferred;		/* A */
 	atomic64_t retried;		/* A */
+	atomic64_t parks;		/* A */
 	atomic64_t broken;		/* A */
 };
 
@@ -472,6 +550,7 @@ static inline struct vinf_queue *vinf_queue(struct vinf_vq *vq)
 /* One node held open. */
 struct vinf_file {
 	struct vinf_dev *dev;		/* I */
+	u64 seen;			/* vinf_events.lock: the last event it has */
 };
 
 /* What configfs says; copied when the device is enabled. */
@@ -480,11 +559,24 @@ struct vinf_params {
 	char serial[VINF_SERIAL_LEN + 1];
 	const char *path;
 	bool read_only;
-	bool indirect_desc, event_idx, packed, in_order, partial_order, discard;
+	bool indirect_desc, event_idx, packed, in_order, partial_order, discard, suspend;
 	u16 num_queues;
 	u16 queue_size;
 	u32 logical_block_size;		/* 0: the backing's */
 	u32 drain_timeout_ms;
+	u32 on_read_error, on_write_error;	/* enum vhost_inflight_on_error */
+	u32 retry_ms;
+};
+
+/* What is stopped, how, and since when.  Everything is D. */
+struct vinf_stop {
+	u8 bits;			/* A: of the status byte, that it shows once it stands still */
+	u8 mode;			/* enum vhost_inflight_stop_mode */
+	unsigned long begin, end, deadline;	/* in jiffies; @end once it ended */
+	u32 ms;				/* bound of it; 0: none */
+	bool next;			/* SET_STOP said how the next one is to be: */
+	u8 next_mode;			/* likewise */
+	u32 next_ms;			/* 0: the drain timeout */
 };
 
 /**
@@ -500,6 +592,8 @@ struct vinf_dev {
 	spinlock_t config_lock;		/* config, config_call, pid */
 	u64 features;			/* E: offered */
 	u32 drain_timeout_ms;		/* A */
+	u32 on_read_error, on_write_error; /* A: enum vhost_inflight_on_error */
+	u32 retry_ms;			/* A: 0: parked requests are not tried again by themselves */
 	u16 nr_queues;			/* E */
 	u16 queue_size;			/* E */
 	struct vinf_queue *queue;	/* E: nr_queues of them */
@@ -520,7 +614,9 @@ struct vinf_dev {
 	struct mm_struct *mm;		/* D: the owner's, mm_count held */
 	struct pid *pid;		/* D: the owner's */
 	u8 status;			/* D to change, A */
-	bool suspended;			/* D */
+	u8 stand;			/* D to change, A: enum vinf_stand */
+	struct vinf_stop stop;
+	struct delayed_work stop_work;
 	u64 acked;			/* D: features */
 	u64 backend_acked;		/* D */
 	struct vinf_iotlb iotlb;
@@ -529,6 +625,13 @@ struct vinf_dev {
 	bool region_ours;		/* D: it is the present owner's */
 	struct eventfd_ctx *config_call;	/* config_lock */
 	bool config_called;		/* config_lock: as vinf_queue.called, for this owner */
+	bool config_quiet;		/* config_lock: stands still, nobody is notified */
+	bool config_late;		/* config_lock: there was a change meanwhile */
+
+	atomic_t parked;		/* A: requests of all queues */
+	u32 heal_ms;			/* A: until they are tried again by themselves */
+	struct delayed_work heal_work;
+	struct vinf_events events;
 
 	atomic_t needs_reset;		/* A: a queue broke */
 	bool dying; /* A: the owner's memory is gone, reap_work has not run yet */
@@ -546,7 +649,9 @@ int vinf_dev_destroy(struct vinf_dev *dev);
 int vinf_dev_resize(struct vinf_dev *dev);
 const char *vinf_dev_state_name(struct vinf_dev *dev);
 enum vhost_inflight_state vinf_dev_state(struct vinf_dev *dev);
+enum vhost_inflight_state vinf_dev_stands(const struct vinf_dev *dev);
 void vinf_dev_config_changed(struct vinf_dev *dev);
+void vinf_dev_config_quiet(struct vinf_dev *dev, bool quiet);
 unsigned int vinf_dev_orphans(struct vinf_dev *dev);
 void vinf_dev_owner_died(struct vinf_dev *dev);
 
@@ -561,6 +666,9 @@ void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index);
 void vinf_queue_destroy(struct vinf_queue *q);
 void vinf_queue_forget(struct vinf_queue *q);
 int vinf_queue_start(struct vinf_queue *q);
+u32 vinf_queue_held_back(struct vinf_queue *q, unsigned long deadline);
+void vinf_queue_leave(struct vinf_queue *q);
+void vinf_queue_leave_nothing(struct vinf_queue *q);
 void vinf_queue_stop(struct vinf_queue *q);
 bool vinf_queue_turn(struct vinf_queue *q);
 int vinf_queue_lock_until(struct vinf_queue *q, unsigned long deadline);
@@ -572,12 +680,33 @@ int vinf_get_requests(struct vinf_dev *dev, struct vhost_inflight_requests *arg)
 
 /* ---- state.c: start, drain, status; D held ---- */
 
+void vinf_quiesce(struct vinf_dev *dev, const struct vinf_queue *only, enum vinf_keep keep);
+void vinf_unquiesce(struct vinf_dev *dev, const struct vinf_queue *only);
+bool vinf_at_rest(struct vinf_dev *dev, const struct vinf_queue *only);
+bool vinf_stop_at_rest(struct vinf_dev *dev, const struct vinf_queue *only, u32 event);
+int vinf_start_queues(struct vinf_dev *dev);
+void vinf_stand(struct vinf_dev *dev, enum vinf_stand stand);
 void vinf_forget(struct vinf_dev *dev);
 u8 vinf_get_status(struct vinf_dev *dev);
 int vinf_set_status(struct vinf_dev *dev, u8 status);
 int vinf_suspend(struct vinf_dev *dev);
 int vinf_resume(struct vinf_dev *dev);
 int vinf_queue_enable(struct vinf_queue *q, bool on);
+
+/* ---- stop.c: the status bit STOP ---- */
+
+/* Every bit of the status byte by which a device may be told to stand still. */
+#define VINF_S_SUSPEND		0x10	/* virtio 1.4, 2.1, with VIRTIO_F_SUSPEND */
+#define VINF_F_SUSPEND		43
+#define VINF_S_STILL		(VHOST_INFLIGHT_S_STOP | VINF_S_SUSPEND)
+
+enum vinf_keep vinf_stop_keep(u8 mode);
+int vinf_stop_status(struct vinf_dev *dev, u8 *status, u8 *bits);
+int vinf_stop_set(struct vinf_dev *dev, u8 bits);
+int vinf_stop_next(struct vinf_dev *dev, const struct vhost_inflight_stop *arg);
+int vinf_stop_info(struct vinf_dev *dev, struct vhost_inflight_stop_info *info);
+void vinf_stop_work(struct work_struct *work);
+void vinf_rest_hint(struct vinf_dev *dev);
 
 /* ---- owner.c: own, release, die ---- */
 

@@ -132,6 +132,18 @@ u16 vinf_vring_used(const struct vinf_queue *q)
 			       READ_ONCE(pos->used_wrap));
 }
 
+/* Is it where a queue that was stopped stands, by one of its two positions? */
+static bool vinf_vring_stands(const struct vinf_queue *q, const struct vinf_pos *pos)
+{
+	const struct vinf_pos *was = &q->vq.pos;
+	bool wraps = vinf_ring_layout(q->dev->acked)->wraps;
+
+	if (wraps && (pos->used != was->used || pos->used_wrap != was->used_wrap))
+		return false;
+	return (pos->avail == was->avail && pos->avail_wrap == was->avail_wrap) ||
+	       (pos->avail == was->used && (!wraps || pos->avail_wrap == was->used_wrap));
+}
+
 /**
  * vinf_vring_set_base - VHOST_SET_VRING_BASE
  * @q: queue, not running
@@ -139,9 +151,12 @@ u16 vinf_vring_used(const struct vinf_queue *q)
  *	bit 15, used slot and wrap counter likewise above
  *
  * Without an inflight region to go on with nothing is in flight at a base. Whether the ring has the
- * slots, and whether the base and the region agree, is seen when it starts.
+ * slots, and whether the base and the region agree, is seen when it starts. A queue that was stopped
+ * has a position: it goes on there, whether the base says what was given back last or that and what
+ * is in flight.
  *
- * Return: 0; -EINVAL for more than 16 bits (split).
+ * Return: 0; -EINVAL for more than 16 bits (split), or for any other base of a queue that was
+ * stopped.
  */
 int vinf_vring_set_base(struct vinf_queue *q, u32 base)
 {
@@ -158,11 +173,10 @@ int vinf_vring_set_base(struct vinf_queue *q, u32 base)
 	} else if (base > U16_MAX) {
 		return -EINVAL;
 	}
+	if (q->stopped)
+		return vinf_vring_stands(q, &pos) ? 0 : -EINVAL;
 	q->vq.pos = pos;
 	q->vq.told = 1;
-	/* A queue that was suspended has nothing in flight: it may go on anywhere. */
-	if (q->dev->suspended)
-		vinf_region_void(q);
 	return 0;
 }
 

@@ -46,6 +46,9 @@ enum vhost_inflight_state {
 	VHOST_INFLIGHT_STATE_RUNNING	= 2,	/* DRIVER_OK set, queues are served */
 	VHOST_INFLIGHT_STATE_SUSPENDED	= 3,	/* VHOST_VDPA_SUSPEND succeeded */
 	VHOST_INFLIGHT_STATE_ERROR	= 4,	/* DEVICE_NEEDS_RESET: a queue is broken */
+	VHOST_INFLIGHT_STATE_STOPPING	= 5,	/* a stop runs, see VHOST_INFLIGHT_S_STOP */
+	VHOST_INFLIGHT_STATE_STALLED	= 6,	/* a stop ended at its deadline, something is out */
+	VHOST_INFLIGHT_STATE_STOPPED	= 7,	/* stands still */
 };
 
 #define VHOST_INFLIGHT_NAME_LEN		32
@@ -75,6 +78,10 @@ enum vhost_inflight_state {
  * @iotlb_maps: entries in the IOTLB
  * @bounce_busy: bounce buffers in use
  * @bounce_total: bounce buffers the device may use
+ * @parked: requests the disk failed that wait to be tried again, see VHOST_INFLIGHT_RETRY
+ * @on_read_error: enum vhost_inflight_on_error, for requests that change nothing on the disk
+ * @on_write_error: enum vhost_inflight_on_error, for all others
+ * @retry_ms: after how many milliseconds a parked request is tried again by itself; 0 is never
  */
 struct vhost_inflight_info {
 	__u32 size;
@@ -97,6 +104,23 @@ struct vhost_inflight_info {
 	__u32 iotlb_maps;
 	__u32 bounce_busy;
 	__u32 bounce_total;
+	__u32 parked;
+	__u32 on_read_error;
+	__u32 on_write_error;
+	__u32 retry_ms;
+};
+
+/*
+ * enum vhost_inflight_on_error - what becomes of a request that the disk failed
+ *
+ * An error that trying again can't heal is the driver's to see whatever this says: a bad medium, a
+ * request the disk does not know or may not do. So are those of a file's flush: what was lost is no
+ * more there to be written.
+ */
+enum vhost_inflight_on_error {
+	VHOST_INFLIGHT_ON_ERROR_REPORT		= 0,	/* the driver sees it */
+	VHOST_INFLIGHT_ON_ERROR_PARK_ENOSPC	= 1,	/* parked when there was no space */
+	VHOST_INFLIGHT_ON_ERROR_PARK		= 2,	/* likewise, and when the disk was not there */
 };
 
 /* struct vhost_inflight_queue_info::state */
@@ -140,6 +164,10 @@ enum vhost_inflight_queue_state {
  * @retried: submissions the disk refused for lack of resources and that were tried again
  * @batches: times the used index was moved
  * @broken: times the queue was put in error
+ * @parked: requests parked now
+ * @kept: requests that were taken and not returned when the queue was stopped, and are in the
+ *         inflight region until it is started again; 0 while it runs
+ * @parks: times a request was parked
  *
  * The counters count from the creation of the device and survive resets and changes of owner.
  */
@@ -174,6 +202,9 @@ struct vhost_inflight_queue_info {
 	__u64 retried;
 	__u64 batches;
 	__u64 broken;
+	__u32 parked;
+	__u32 kept;
+	__u64 parks;
 };
 
 /**
@@ -372,17 +403,19 @@ struct vhost_inflight_fd {
 /**
  * enum vhost_inflight_request_state - where a request in flight is
  * @VHOST_INFLIGHT_REQUEST_QUEUED: not begun: it waits for its turn in a kernel worker or for a
- *	bounce buffer
+ *	bounce buffer, or the device is being stopped and keeps it
  * @VHOST_INFLIGHT_REQUEST_REFUSED: the disk had no room for it, and it is tried again
  * @VHOST_INFLIGHT_REQUEST_SUBMITTED: the disk has it
  * @VHOST_INFLIGHT_REQUEST_DONE: the disk is done with it, and it waits to be given back; with
  *	VIRTIO_F_IN_ORDER for those before it
+ * @VHOST_INFLIGHT_REQUEST_PARKED: the disk failed it, and it waits to be tried again
  */
 enum vhost_inflight_request_state {
 	VHOST_INFLIGHT_REQUEST_QUEUED		= 0,
 	VHOST_INFLIGHT_REQUEST_REFUSED		= 1,
 	VHOST_INFLIGHT_REQUEST_SUBMITTED	= 2,
 	VHOST_INFLIGHT_REQUEST_DONE		= 3,
+	VHOST_INFLIGHT_REQUEST_PARKED		= 4,
 };
 
 /* struct vhost_inflight_request::flags */
@@ -398,12 +431,12 @@ enum vhost_inflight_request_state {
  * @age_ms: time since it was taken by this device, in milliseconds
  * @type: VIRTIO_BLK_T_* as the driver wrote it; ~0 when what it wrote is no request, which broke
  *	the queue
- * @error: 0, or of one that is done the errno it ended with, or broke the queue with
+ * @error: 0, or the errno with which it ended, was parked, or broke the queue
  * @id: split: index of the head of its chain; packed: buffer id
  * @state: enum vhost_inflight_request_state
- * @flags: VHOST_INFLIGHT_REQUEST_REWINDABLE: it changes nothing on the disk, so it does no harm
- *	there when it lands late; VHOST_INFLIGHT_REQUEST_ORPHAN: its owner is gone, and nobody gets
- *	the answer
+ * @flags: VHOST_INFLIGHT_REQUEST_REWINDABLE: it may be left behind and done again elsewhere: the
+ *	disk does not have it, or it changes nothing there; VHOST_INFLIGHT_REQUEST_ORPHAN: its owner
+ *	is gone, and nobody gets the answer
  * @reserved: 0
  */
 struct vhost_inflight_request {
@@ -511,6 +544,218 @@ struct vhost_inflight_log {
  *  - ENOMEM
  */
 #define VHOST_INFLIGHT_SET_LOG	_IOW(VHOST_INFLIGHT_IOCTL, 0xE5, struct vhost_inflight_log)
+
+/**
+ * DOC: STOP
+ *
+ * A status bit by which a device is told to stand still, and says that it does. It is a backend
+ * feature, VHOST_INFLIGHT_BACKEND_F_STOP. VHOST_VDPA_SET_STATUS with the bit begins a stop and
+ * returns at once: nothing new is taken from the rings. VHOST_VDPA_GET_STATUS has the bit only once
+ * the device stands still, and then the eventfd of VHOST_VDPA_SET_CONFIG_CALL is signalled: no ring
+ * is touched any more, no guest memory is written, nobody is notified, VHOST_GET_VRING_BASE is
+ * exact. VHOST_VDPA_SET_STATUS without the bit, the one that may be taken back, lets the device go
+ * on, whether or not it came to stand still.
+ *
+ * How it comes to stand still is chosen for each stop by VHOST_INFLIGHT_SET_STOP:
+ *
+ *  - VHOST_INFLIGHT_STOP_FLUSH: all that was taken is done and returned.
+ *  - VHOST_INFLIGHT_STOP_PRESERVE: nothing more is sent to the disk; what is there is awaited and
+ *    returned, the rest, and what is parked, is *kept*: it stays in the inflight region for whoever
+ *    goes on, here or elsewhere.
+ *
+ * A disk that does not answer ends a stop at its deadline: the device is *stalled*. It still takes
+ * nothing, and returns what comes back, but something is out: the bit is not there. The eventfd is
+ * signalled, too. From there on it can be stopped again, also by the other mode, go on, or be
+ * reset.
+ *
+ * What is kept counts as taken in VHOST_GET_VRING_BASE. A device that goes on takes it again first.
+ * So does one that was reset while it stood still, if VHOST_SET_VRING_BASE says just that base
+ * before DRIVER_OK, as a VMM does that only paused; any other base, or none, is that of a new
+ * driver, and what was kept is dropped. VHOST_VDPA_SUSPEND keeps parked requests likewise.
+ */
+
+/* A backend feature (VHOST_GET_BACKEND_FEATURES): the status bit, and the ioctls about it. */
+#define VHOST_INFLIGHT_BACKEND_F_STOP	49
+
+/* The status bit. */
+#define VHOST_INFLIGHT_S_STOP		0x20
+
+/* enum vhost_inflight_stop_mode - what becomes of what was taken, see "STOP" */
+enum vhost_inflight_stop_mode {
+	VHOST_INFLIGHT_STOP_FLUSH	= 0,
+	VHOST_INFLIGHT_STOP_PRESERVE	= 1,
+};
+
+/**
+ * struct vhost_inflight_stop - argument of VHOST_INFLIGHT_SET_STOP
+ * @size: sizeof() of the caller's struct
+ * @mode: enum vhost_inflight_stop_mode
+ * @deadline_ms: bound on the stop in milliseconds; 0: the device's drain timeout, which may be none
+ * @flags: 0
+ */
+struct vhost_inflight_stop {
+	__u32 size;
+	__u32 mode;
+	__u32 deadline_ms;
+	__u32 flags;
+};
+
+/**
+ * VHOST_INFLIGHT_SET_STOP - how the next stop is to be done
+ *
+ * Argument: struct vhost_inflight_stop. The owner's, in any state. It counts for the next
+ * VHOST_VDPA_SET_STATUS with VHOST_INFLIGHT_S_STOP that begins a stop; one without it before is a
+ * flush with the device's drain timeout. While a stop runs such a status changes how it is done from
+ * then on, and without this ioctl before it nothing; of a stalled device it begins the same stop
+ * again.
+ *
+ *  - EPERM: the caller is not the owner.
+ *  - EOPNOTSUPP: the backend feature was not taken.
+ *  - EINVAL: @mode, @flags, or @deadline_ms beyond 2^31 - 1.
+ */
+#define VHOST_INFLIGHT_SET_STOP	_IOW(VHOST_INFLIGHT_IOCTL, 0xE6, struct vhost_inflight_stop)
+
+/**
+ * struct vhost_inflight_stop_info - argument of VHOST_INFLIGHT_GET_STOP
+ * @size: in: sizeof() of the caller's struct; out: bytes filled
+ * @index: in: which queue
+ * @mode: of the stop, enum vhost_inflight_stop_mode
+ * @state: of the device: VHOST_INFLIGHT_STATE_STOPPING, _STALLED, _STOPPED; any other: no stop runs
+ *	or lasts
+ * @elapsed_ms: time the stop took, or has taken up to now
+ * @published: requests of the queue that were returned since the stop began
+ * @kept: requests of the queue that are kept for whoever goes on
+ * @out: requests of the queue that are neither, now: 0 when the device stands still.
+ *	VHOST_INFLIGHT_GET_REQUESTS has them one by one
+ * @rewindable: those of @out that whoever goes on elsewhere may leave behind: the disk does not have
+ *	them, or they change nothing there. The others could land there after they were done again
+ */
+struct vhost_inflight_stop_info {
+	__u32 size;
+	__u16 index;
+	__u16 mode;
+	__u32 state;
+	__u32 elapsed_ms;
+	__u32 published;
+	__u32 kept;
+	__u32 out;
+	__u32 rewindable;
+};
+
+/**
+ * VHOST_INFLIGHT_GET_STOP - what became of a stop
+ *
+ * Argument: struct vhost_inflight_stop_info with @index set. Any process that has the node open may
+ * call it, in any state.
+ *
+ *  - EINTR: the caller is being killed.
+ */
+#define VHOST_INFLIGHT_GET_STOP \
+	_IOWR(VHOST_INFLIGHT_IOCTL, 0xE7, struct vhost_inflight_stop_info)
+
+/**
+ * DOC: Parked requests
+ *
+ * By enum vhost_inflight_on_error a request that the disk failed may be *parked* instead of being
+ * reported to the driver: it stays in flight, the driver waits for it, and it is tried again: by
+ * command, VHOST_INFLIGHT_RETRY, or by itself, after @retry_ms of struct vhost_inflight_info, and
+ * after twice the time whenever that fails, up to 64 times of it. It is an event, see
+ * VHOST_INFLIGHT_GET_EVENT. A reset of a running device drops it.
+ */
+
+/**
+ * struct vhost_inflight_retry - argument of VHOST_INFLIGHT_RETRY
+ * @size: in: sizeof() of the caller's struct; out: bytes filled
+ * @count: out: how many there were
+ */
+struct vhost_inflight_retry {
+	__u32 size;
+	__u32 count;
+};
+
+/**
+ * VHOST_INFLIGHT_RETRY - try parked requests again
+ *
+ * Argument: struct vhost_inflight_retry. Any process that has the node open may call it, in any
+ * state. All of the device's parked requests are on their way when it returns, those of a queue in
+ * the order in which they were taken. It waits for nothing; one that fails again is parked again,
+ * which is an event; it is none when it was tried by itself, and failed in the same way. While a stop that preserves, or a SUSPEND, runs they stay where they are.
+ *
+ *  - EINTR: the caller is being killed.
+ */
+#define VHOST_INFLIGHT_RETRY	_IOWR(VHOST_INFLIGHT_IOCTL, 0xE8, struct vhost_inflight_retry)
+
+/**
+ * enum vhost_inflight_event_type - what happened
+ * @VHOST_INFLIGHT_EVENT_PARKED: the disk failed a request, which waits to be tried again
+ * @VHOST_INFLIGHT_EVENT_HEALED: a request that was parked ended, with @error 0, or with one that
+ *	trying again can't heal and the driver sees
+ * @VHOST_INFLIGHT_EVENT_DROPPED: a parked request is no more this device's to do: it was reset, or
+ *	its owner ended, in whose region the request still is
+ * @VHOST_INFLIGHT_EVENT_KEPT: a parked request is kept in the region of a device that stands still
+ * @VHOST_INFLIGHT_EVENT_STOPPED: a stop ended, the device stands still
+ * @VHOST_INFLIGHT_EVENT_STALLED: a stop ended at its deadline
+ * @VHOST_INFLIGHT_EVENT_RESUMED: the device goes on after a stop
+ * @VHOST_INFLIGHT_EVENT_BROKEN: the driver broke a queue; the device needs a reset
+ *
+ * New ones may come; who does not know one passes over it.
+ */
+enum vhost_inflight_event_type {
+	VHOST_INFLIGHT_EVENT_PARKED	= 1,
+	VHOST_INFLIGHT_EVENT_HEALED	= 2,
+	VHOST_INFLIGHT_EVENT_DROPPED	= 3,
+	VHOST_INFLIGHT_EVENT_KEPT	= 4,
+	VHOST_INFLIGHT_EVENT_STOPPED	= 5,
+	VHOST_INFLIGHT_EVENT_STALLED	= 6,
+	VHOST_INFLIGHT_EVENT_RESUMED	= 7,
+	VHOST_INFLIGHT_EVENT_BROKEN	= 8,
+};
+
+/**
+ * struct vhost_inflight_event - argument of VHOST_INFLIGHT_GET_EVENT
+ * @size: in: sizeof() of the caller's struct; out: bytes filled
+ * @type: enum vhost_inflight_event_type
+ * @seq: number of the event, from 1 on
+ * @lost: events before this one that this file has not seen, because there were too many
+ * @time_ns: when it happened, in nanoseconds of CLOCK_BOOTTIME
+ * @counter: of the request: place in the order in which buffers were taken
+ * @sector: of the request: where it begins on the disk, in units of 512 bytes
+ * @length: of the request: bytes
+ * @request_type: of the request: VIRTIO_BLK_T_* as the driver wrote it
+ * @error: 0 or -errno of the event
+ * @parked: requests of the device parked after the event
+ * @index: queue; 0 for an event of the device
+ * @id: of the request, as in struct vhost_inflight_request
+ *
+ * What is said to be of the request is 0 for an event that has none.
+ */
+struct vhost_inflight_event {
+	__u32 size;
+	__u32 type;
+	__u64 seq;
+	__u64 lost;
+	__u64 time_ns;
+	__u64 counter;
+	__u64 sector;
+	__u64 length;
+	__u32 request_type;
+	__s32 error;
+	__u32 parked;
+	__u16 index;
+	__u16 id;
+};
+
+/**
+ * VHOST_INFLIGHT_GET_EVENT - the next event
+ *
+ * Argument: struct vhost_inflight_event; @size is all it takes. Any process that has the node open
+ * may call it, in any state. Each open file sees each event once; a file that was just opened
+ * begins with those that the device still has, the last 64. poll() on the file says POLLIN when
+ * there is one.
+ *
+ *  - EAGAIN: there is none. It never waits.
+ */
+#define VHOST_INFLIGHT_GET_EVENT _IOWR(VHOST_INFLIGHT_IOCTL, 0xE9, struct vhost_inflight_event)
 
 /**
  * DOC: VIRTIO_F_PARTIAL_ORDER
