@@ -19,6 +19,8 @@
 #define CONFIGFS_MAGIC	0x62656570
 #endif
 
+#define ON_ERROR_WORDS	"report park-enospc park"
+
 const struct cfs_attr cfs_attrs[] = {
 	{ "path",		CFS_STR,  "the absolute path of a block device or regular file" },
 	{ "read_only",		CFS_BOOL, "0 or 1" },
@@ -27,16 +29,29 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "queue_size",		CFS_UINT, "a power of two from 2 to 1024" },
 	{ "logical_block_size",	CFS_UINT,
 	  "0 (the backing's own) or a power of two from 512 to 4096" },
-	{ "drain_timeout_ms",	CFS_UINT, "milliseconds up to 2147483647, 0 for no bound" },
+	{ "drain_timeout_ms",	CFS_UINT, "milliseconds up to 2147483647, 0 for no bound", true },
+	{ "on_read_error",	CFS_STR,  "report, park-enospc or park", true, ON_ERROR_WORDS },
+	{ "on_write_error",	CFS_STR,  "report, park-enospc or park", true, ON_ERROR_WORDS },
+	{ "retry_ms",		CFS_UINT, "milliseconds up to 2147483647, 0 for only by command",
+	  true },
 	{ "indirect_desc",	CFS_BOOL, "0 or 1" },
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
 	{ "packed",		CFS_BOOL, "0 or 1" },
 	{ "in_order",		CFS_BOOL, "0 or 1" },
 	{ "partial_order",	CFS_BOOL, "0 or 1" },
 	{ "discard",		CFS_BOOL, "0 or 1" },
+	{ "suspend",		CFS_BOOL, "0 or 1" },
 	{ "capacity",		CFS_UINT, NULL },
 	{ }
 };
+
+int cfs_find(const char *name, size_t len)
+{
+	for (int i = 0; cfs_attrs[i].name; i++)
+		if (strlen(cfs_attrs[i].name) == len && !strncmp(cfs_attrs[i].name, name, len))
+			return i;
+	return -1;
+}
 
 static const char *mount_point(void)
 {
@@ -129,6 +144,20 @@ int cfs_open_device(const char *name)
 	else
 		say_fail("can't open the configuration of %s: %s", name, strerror(-dir));
 	return -1;
+}
+
+int cfs_need_enabled(const char *name)
+{
+	int dir = cfs_open_device(name), ret;
+	char state[32];
+
+	if (dir < 0)
+		return BLKCTL_FAILED;
+	ret = cfs_read(dir, "state", state, sizeof(state));
+	close(dir);
+	if (!ret && !strcmp(state, "disabled"))
+		return say_fail("%s is disabled, so there is no node to ask", name);
+	return BLKCTL_OK;
 }
 
 int cfs_make(const char *name)

@@ -9,6 +9,7 @@
 
 #define CFS_NAME_MAX	31
 #define CFS_VALUE_MAX	4096	/* configfs hands out a page at most */
+#define CFS_MAX_ATTRS	24
 
 enum cfs_kind { CFS_STR, CFS_BOOL, CFS_UINT };
 
@@ -16,16 +17,23 @@ enum cfs_kind { CFS_STR, CFS_BOOL, CFS_UINT };
  * struct cfs_attr - an attribute that show prints
  * @name: file name, and key in JSON
  * @kind: type of its value in JSON
- * @takes: for the sentence when the kernel refuses a value
+ * @takes: for the sentence when the kernel refuses a value; NULL when it can't be written
+ * @live: whether it can be written while the device is enabled
+ * @words: the values it takes, with spaces between; NULL when they are no words
  */
 struct cfs_attr {
 	const char *name;
 	enum cfs_kind kind;
 	const char *takes;
+	bool live;
+	const char *words;
 };
 
 /* Ends with a row without name. */
 extern const struct cfs_attr cfs_attrs[];
+
+/* Row of the attribute whose name is the @len characters at @name, -1 when there is none. */
+int cfs_find(const char *name, size_t len);
 
 struct cfs_names {
 	char **name;
@@ -45,6 +53,9 @@ int cfs_open_device(const char *name);
 
 /* The same without a word; or -errno. */
 int cfs_open_quiet(const char *name);
+
+/* BLKCTL_OK when the device has a node, or BLKCTL_FAILED after having said why not. */
+int cfs_need_enabled(const char *name);
 
 /* All return 0 or -errno. */
 int cfs_make(const char *name);

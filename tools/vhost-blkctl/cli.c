@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cfs.h"
 #include "say.h"
 
 static const struct opt common_opts[] = {
@@ -24,22 +23,32 @@ static int find_opt(const struct opt *opts, const char *name, size_t len)
 	return -1;
 }
 
+/* With a zero in front the driver would take it for an octal one. */
+static bool is_uint(const char *val)
+{
+	char *end;
+
+	if (*val < '0' || *val > '9' || (*val == '0' && val[1]))
+		return false;
+	errno = 0;
+	strtoull(val, &end, 10);
+	return !*end && !errno;
+}
+
 /* Says what is wrong with @val as an argument of @opt. */
 static int check_value(const struct cmd *cmd, const struct opt *opt, const char *val)
 {
 	double secs;
 	char *end;
 
-	errno = 0;
 	switch (opt->kind) {
 	case OPT_UINT:
-		if (*val >= '0' && *val <= '9')
-			strtoull(val, &end, 10);
-		if (*val < '0' || *val > '9' || *end || errno)
+		if (!is_uint(val))
 			return say_usage(cmd, "--%s takes a whole number, not \"%s\"", opt->name,
 					 val);
 		break;
 	case OPT_SECS:
+		errno = 0;
 		secs = strtod(val, &end);
 		if (end == val || *end || errno || !isfinite(secs) || secs < 0.1 || secs > 86400)
 			return say_usage(cmd, "--%s takes seconds from 0.1 to 86400, not \"%s\"",
@@ -96,6 +105,40 @@ static int parse_opt(const struct cmd *cmd, int argc, char **argv, int *i, struc
 	return check_value(cmd, opt, val);
 }
 
+/* One ATTRIBUTE=VALUE. */
+static int parse_setting(const struct cmd *cmd, const char *word, struct args *args)
+{
+	const char *eq = strchr(word, '=');
+	const struct cfs_attr *attr;
+	int nr;
+
+	if (!eq)
+		return say_usage(cmd, "\"%s\" is no ATTRIBUTE=VALUE", word);
+	nr = cfs_find(word, eq - word);
+	if (nr < 0 || !cfs_attrs[nr].takes)
+		return say_usage(cmd, "there is no attribute \"%.*s\" to set", (int)(eq - word),
+				 word);
+	attr = &cfs_attrs[nr];
+	if (!attr->live)
+		return say_usage(cmd,
+				 "%s can't be changed while a device is enabled: delete it and create it again",
+				 attr->name);
+	if (args->set[nr])
+		return say_usage(cmd, "%s is given twice", attr->name);
+	args->set[nr] = eq + 1;
+	if (attr->kind == CFS_UINT && !is_uint(eq + 1))
+		return say_usage(cmd, "%s takes %s, not \"%s\"", attr->name, attr->takes, eq + 1);
+	return 0;
+}
+
+static bool any_setting(const struct args *args)
+{
+	for (int i = 0; cfs_attrs[i].name; i++)
+		if (args->set[i])
+			return true;
+	return false;
+}
+
 int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 {
 	bool only_operands = false;
@@ -116,6 +159,10 @@ int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 			return -1;
 		} else if (!only_operands && word[0] == '-' && word[1]) {
 			return say_usage(cmd, "%s has no option %s", cmd->name, word);
+		} else if (cmd->settings && args->name) {
+			ret = parse_setting(cmd, word, args);
+			if (ret)
+				return ret;
 		} else if (!cmd->operand || args->name) {
 			return say_usage(cmd, "\"%s\" is one argument too many for %s", word,
 					 cmd->name);
@@ -129,6 +176,8 @@ int cli_parse(const struct cmd *cmd, int argc, char **argv, struct args *args)
 		return say_usage(cmd,
 				 "\"%s\" is no name for a device: use 1 to %d of A-Z a-z 0-9 _ . -, no dot first",
 				 args->name, CFS_NAME_MAX);
+	if (cmd->settings && !any_setting(args))
+		return say_usage(cmd, "%s needs an ATTRIBUTE=VALUE", cmd->name);
 	return 0;
 }
 
@@ -150,6 +199,14 @@ static void help_opts(const struct opt *opts)
 	}
 }
 
+static void help_attrs(void)
+{
+	printf("\nAttributes:\n");
+	for (const struct cfs_attr *attr = cfs_attrs; attr->name; attr++)
+		if (attr->live)
+			printf("  %-26s %s\n", attr->name, attr->takes);
+}
+
 void cli_help_cmd(const struct cmd *cmd)
 {
 	const char *open = cmd->operand_needed ? "" : "[", *close = cmd->operand_needed ? "" : "]";
@@ -157,9 +214,12 @@ void cli_help_cmd(const struct cmd *cmd)
 	printf("Usage: vhost-blkctl %s", cmd->name);
 	if (cmd->operand)
 		printf(" %s%s%s", open, cmd->operand, close);
-	printf(" [OPTION...]\n\n%s\n", cmd->summary);
+	printf("%s [OPTION...]\n\n%s\n", cmd->settings ? " ATTRIBUTE=VALUE..." : "",
+	       cmd->summary);
 	if (cmd->details)
 		printf("\n%s\n", cmd->details);
+	if (cmd->settings)
+		help_attrs();
 	printf("\nOptions:\n");
 	help_opts(cmd->opts);
 	help_opts(common_opts);
@@ -183,6 +243,48 @@ static void complete_opts(const struct opt *opts, const char *start)
 			printf("--%s\n", opts->name);
 }
 
+static void complete_devices(const char *start)
+{
+	struct cfs_names names;
+
+	if (cfs_list(&names) < 0)
+		return;
+	for (size_t i = 0; i < names.nr; i++)
+		if (!strncmp(names.name[i], start, strlen(start)))
+			puts(names.name[i]);
+	cfs_list_free(&names);
+}
+
+static void complete_attrs(const char *start)
+{
+	for (const struct cfs_attr *attr = cfs_attrs; attr->name; attr++)
+		if (attr->live && !strncmp(attr->name, start, strlen(start)))
+			printf("%s=\n", attr->name);
+}
+
+/* The words that the option or attribute @name takes; false when it takes none. */
+static bool complete_value(const struct cmd *cmd, const char *name, const char *start)
+{
+	const char *attr = cmd->settings ? name : NULL, *w;
+	int nr;
+
+	if (!strncmp(name, "--", 2)) {
+		nr = find_opt(cmd->opts, name + 2, strlen(name + 2));
+		attr = nr < 0 ? NULL : cmd->opts[nr].attr;
+	}
+	nr = attr ? cfs_find(attr, strlen(attr)) : -1;
+	if (nr < 0 || !cfs_attrs[nr].words)
+		return false;
+	for (w = cfs_attrs[nr].words; *w; w += strspn(w, " ")) {
+		size_t len = strcspn(w, " ");
+
+		if (len >= strlen(start) && !strncmp(w, start, strlen(start)))
+			printf("%.*s\n", (int)len, w);
+		w += len;
+	}
+	return true;
+}
+
 void cli_complete(const struct cmd *commands, int argc, char **argv)
 {
 	const char *last = argc ? argv[argc - 1] : "";
@@ -198,17 +300,24 @@ void cli_complete(const struct cmd *commands, int argc, char **argv)
 		;
 	if (!cmd->name)
 		return;
+	/* To bash "a=b" is three words, and "a=" two. */
+	if (argc > 2 && !strcmp(last, "=")) {
+		complete_value(cmd, argv[argc - 2], "");
+		return;
+	}
+	if (argc > 3 && !strcmp(argv[argc - 2], "=")) {
+		complete_value(cmd, argv[argc - 3], last);
+		return;
+	}
+	if (argc > 2 && !strncmp(argv[argc - 2], "--", 2) &&
+	    complete_value(cmd, argv[argc - 2], last))
+		return;
 	if (!strncmp(last, "--", 2)) {
 		complete_opts(cmd->opts, last + 2);
 		complete_opts(common_opts, last + 2);
+	} else if (cmd->settings && argc > 2) {
+		complete_attrs(last);
 	} else if (cmd->complete_devices) {
-		struct cfs_names names;
-
-		if (cfs_list(&names) < 0)
-			return;
-		for (size_t i = 0; i < names.nr; i++)
-			if (!strncmp(names.name[i], last, strlen(last)))
-				puts(names.name[i]);
-		cfs_list_free(&names);
+		complete_devices(last);
 	}
 }

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cfs.h"
+
 /* What the tool exits with. */
 enum {
 	BLKCTL_OK	= 0,
@@ -25,7 +27,7 @@ enum opt_kind {
 	OPT_SECS,	/* seconds with a fraction, above 0 */
 };
 
-#define CLI_MAX_OPTS	16
+#define CLI_MAX_OPTS	24
 
 /**
  * struct opt - one option of a command
@@ -52,12 +54,14 @@ struct cmd;
  * @cmd: the command
  * @name: the operand, NULL when there is none; unless it is a file it can be the name of a device
  * @val: per row of @cmd->opts: NULL when not given, else the argument ("" for a flag)
+ * @set: per row of cfs_attrs: NULL when not given, else what it is to be
  * @json: print JSON
  */
 struct args {
 	const struct cmd *cmd;
 	const char *name;
 	const char *val[CLI_MAX_OPTS];
+	const char *set[CFS_MAX_ATTRS];
 	bool json;
 };
 
@@ -68,6 +72,7 @@ struct args {
  * @operand_needed: whether leaving it out is an error
  * @operand_is_file: whether it is the name of a file, and not of a device
  * @complete_devices: whether the operand is the name of a device that exists
+ * @settings: whether ATTRIBUTE=VALUE... follows the operand, at least one
  * @summary: one line for the list of commands
  * @details: paragraphs for the command's own help, may be NULL
  * @opts: its options, beside --json and --help that all have; may be NULL
@@ -79,6 +84,7 @@ struct cmd {
 	bool operand_needed;
 	bool operand_is_file;
 	bool complete_devices;
+	bool settings;
 	const char *summary;
 	const char *details;
 	const struct opt *opts;
@@ -100,14 +106,18 @@ void cli_complete(const struct cmd *commands, int argc, char **argv);
 /* The commands, each in the file of its name. */
 int cmd_create(const struct args *args);
 int cmd_delete(const struct args *args);
+int cmd_events(const struct args *args);
 int cmd_inflight(const struct args *args);
 int cmd_list(const struct args *args);
 int cmd_resize(const struct args *args);
+int cmd_retry(const struct args *args);
+int cmd_set(const struct args *args);
 int cmd_show(const struct args *args);
 int cmd_upgrade(const struct args *args);
 int cmd_watch(const struct args *args);
 
 extern const struct opt create_opts[];
+extern const struct opt events_opts[];
 extern const struct opt resize_opts[];
 extern const struct opt upgrade_opts[];
 extern const struct opt watch_opts[];

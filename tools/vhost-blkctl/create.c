@@ -23,6 +23,12 @@ const struct opt create_opts[] = {
 	  "block size to announce, 512 to 4096 (the backing's)", "logical_block_size" },
 	{ "drain-timeout", OPT_UINT, "MS", "bound on suspend and reset, 0 is none (0)",
 	  "drain_timeout_ms" },
+	{ "on-read-error", OPT_STR, "POLICY", "report, park-enospc or park (report)",
+	  "on_read_error" },
+	{ "on-write-error", OPT_STR, "POLICY", "the same, of what changes the disk (report)",
+	  "on_write_error" },
+	{ "retry-ms", OPT_UINT, "MS", "when to try parked requests again, 0 is never (1000)",
+	  "retry_ms" },
 	{ "no-discard", OPT_FLAG, NULL, "offer no DISCARD, WRITE_ZEROES, SECURE_ERASE",
 	  "discard", "0" },
 	{ "no-indirect", OPT_FLAG, NULL, "offer no indirect descriptors", "indirect_desc", "0" },
@@ -30,6 +36,8 @@ const struct opt create_opts[] = {
 	{ "in-order", OPT_FLAG, NULL, "offer to return buffers in order", "in_order", "1" },
 	{ "partial-order", OPT_FLAG, NULL, "offer VIRTIO_F_PARTIAL_ORDER (no stock guest has it)",
 	  "partial_order", "1" },
+	{ "suspend", OPT_FLAG, NULL, "offer VIRTIO_F_SUSPEND (no stock guest has it)", "suspend",
+	  "1" },
 	{ "no-event-idx", OPT_FLAG, NULL, "offer no event index", "event_idx", "0" },
 	{ }
 };

@@ -35,7 +35,7 @@ int device_read(const char *name, int dir, struct device *dev)
 
 void device_free(struct device *dev)
 {
-	for (int i = 0; i < DEVICE_ATTRS; i++)
+	for (int i = 0; i < CFS_MAX_ATTRS; i++)
 		free(dev->value[i]);
 	if (dev->has_stat)
 		node_free(&dev->stat);
@@ -44,10 +44,9 @@ void device_free(struct device *dev)
 
 const char *device_attr(const struct device *dev, const char *attr)
 {
-	for (int i = 0; cfs_attrs[i].name; i++)
-		if (!strcmp(cfs_attrs[i].name, attr))
-			return dev->value[i] ? dev->value[i] : "";
-	return "";
+	int nr = cfs_find(attr, strlen(attr));
+
+	return nr >= 0 && dev->value[nr] ? dev->value[nr] : "";
 }
 
 static struct json_object *attr_json(enum cfs_kind kind, const char *val)

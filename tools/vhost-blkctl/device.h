@@ -10,12 +10,10 @@
 #include "cfs.h"
 #include "node.h"
 
-#define DEVICE_ATTRS	16
-
 /**
  * struct device - what can be known about a device
  * @name: its name
- * @state: disabled, free, owned, running, suspended or error
+ * @state: "disabled", or one of device_state_name()
  * @value: per row of cfs_attrs[]; NULL when this driver does not have it
  * @capacity: in units of 512 bytes, 0 while disabled
  * @has_stat: whether @stat is there
@@ -24,7 +22,7 @@
 struct device {
 	const char *name;
 	char state[32];
-	char *value[DEVICE_ATTRS];
+	char *value[CFS_MAX_ATTRS];
 	uint64_t capacity;
 	bool has_stat;
 	struct node_stat stat;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* vhost-blkctl inflight */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cfs.h"
 #include "cli.h"
@@ -99,16 +97,11 @@ static int print_json(const char *name, const struct node_requests *req)
 
 int cmd_inflight(const struct args *args)
 {
-	int dir = cfs_open_device(args->name), ret;
+	int ret = cfs_need_enabled(args->name);
 	struct node_requests req;
-	char state[32];
 
-	if (dir < 0)
-		return BLKCTL_FAILED;
-	ret = cfs_read(dir, "state", state, sizeof(state));
-	close(dir);
-	if (!ret && !strcmp(state, "disabled"))
-		return say_fail("%s is disabled", args->name);
+	if (ret)
+		return ret;
 	ret = node_read_requests(args->name, &req);
 	if (ret)
 		return node_say(args->name, ret);

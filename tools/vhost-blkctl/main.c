@@ -18,6 +18,11 @@ static const struct cmd commands[] = {
 		.summary = "take a device away",
 		.details = "A device whose node is open, or that waits for its disk, is kept.",
 	}, {
+		.name = "events", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .opts = events_opts, .run = cmd_events,
+		.summary = "print what happened: parked requests, stops, broken queues",
+		.details = "A device keeps the last 64 events. With --json, one object per line.",
+	}, {
 		.name = "inflight", .operand = "NAME", .operand_needed = true,
 		.complete_devices = true, .run = cmd_inflight,
 		.summary = "list the requests that a device has taken and not given back",
@@ -34,6 +39,15 @@ static const struct cmd commands[] = {
 		.complete_devices = true, .opts = resize_opts, .run = cmd_resize,
 		.summary = "look at the size of the backing again and tell the guest",
 		.details = "Takes either a NAME or --backing.",
+	}, {
+		.name = "retry", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .run = cmd_retry,
+		.summary = "try parked requests, which the disk failed, again now",
+	}, {
+		.name = "set", .operand = "NAME", .operand_needed = true,
+		.complete_devices = true, .settings = true, .run = cmd_set,
+		.summary = "change attributes of a device, also while it is in use",
+		.details = "Either all of them are changed, or none.",
 	}, {
 		.name = "watch", .operand = "NAME", .operand_needed = true,
 		.complete_devices = true, .opts = watch_opts, .run = cmd_watch,

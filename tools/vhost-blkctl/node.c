@@ -23,6 +23,16 @@ void node_path(const char *name, char *buf, size_t len)
 	snprintf(buf, len, "%s/vhost-blk-%s", dev && *dev ? dev : "/dev", name);
 }
 
+int node_open(const char *name)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	node_path(name, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 static int read_queues(int fd, struct node_stat *st)
 {
 	st->queue = calloc(st->info.num_queues + 1U, sizeof(*st->queue));
@@ -39,14 +49,11 @@ static int read_queues(int fd, struct node_stat *st)
 
 int node_read(const char *name, struct node_stat *st)
 {
-	char path[PATH_MAX];
-	int fd, ret;
+	int fd = node_open(name), ret;
 
 	*st = (struct node_stat){ .info.size = sizeof(st->info) };
-	node_path(name, path, sizeof(path));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	ret = ioctl(fd, VHOST_INFLIGHT_GET_INFO, &st->info) ? -errno : read_queues(fd, st);
 	close(fd);
 	if (ret)
@@ -85,14 +92,11 @@ static int read_requests(int fd, unsigned int index, struct node_queue_requests 
 int node_read_requests(const char *name, struct node_requests *req)
 {
 	struct vhost_inflight_info info = { .size = sizeof(info) };
-	char path[PATH_MAX];
-	int fd, ret;
+	int fd = node_open(name), ret;
 
 	*req = (struct node_requests){ 0 };
-	node_path(name, path, sizeof(path));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	ret = ioctl(fd, VHOST_INFLIGHT_GET_INFO, &info) ? -errno : 0;
 	if (!ret) {
 		req->queue = calloc(info.num_queues + 1U, sizeof(*req->queue));
@@ -115,6 +119,30 @@ void node_free_requests(struct node_requests *req)
 		free(req->queue[i].req);
 	free(req->queue);
 	*req = (struct node_requests){ 0 };
+}
+
+int node_retry(const char *name, __u32 *count)
+{
+	struct vhost_inflight_retry arg = { .size = sizeof(arg) };
+	int fd = node_open(name), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = ioctl(fd, VHOST_INFLIGHT_RETRY, &arg) ? -errno : 0;
+	close(fd);
+	*count = arg.count;
+	return ret;
+}
+
+int node_next_event(int fd, struct vhost_inflight_event *ev)
+{
+	int ret;
+
+	do {
+		*ev = (struct vhost_inflight_event){ .size = sizeof(*ev) };
+		ret = ioctl(fd, VHOST_INFLIGHT_GET_EVENT, ev) ? -errno : 0;
+	} while (ret == -EINTR);
+	return ret;
 }
 
 int node_say(const char *name, int err)

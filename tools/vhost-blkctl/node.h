@@ -41,6 +41,15 @@ struct node_requests {
 int node_read_requests(const char *name, struct node_requests *req);
 void node_free_requests(struct node_requests *req);
 
+/* Tries parked requests again; 0 and how many there were, or -errno. */
+int node_retry(const char *name, __u32 *count);
+
+/* Descriptor for node_next_event(), or -errno. */
+int node_open(const char *name);
+
+/* 0, -EAGAIN when there is none, or another -errno. */
+int node_next_event(int fd, struct vhost_inflight_event *ev);
+
 /* Says why one of the above failed; returns BLKCTL_FAILED. */
 int node_say(const char *name, int err);
 

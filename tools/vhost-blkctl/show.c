@@ -47,6 +47,8 @@ static void print_info(const struct vhost_inflight_info *info)
 	if (info->orphans)
 		printf("  %-20s %u requests of a VM that is gone\n", "waits for the disk",
 		       info->orphans);
+	if (info->parked)
+		printf("  %-20s %u\n", "parked requests", info->parked);
 }
 
 static int width(const struct counter *c)
@@ -71,6 +73,10 @@ static void print_queues(const struct node_stat *st)
 				printf(" %*llu", width(c), counter(q, c));
 		if (q->error)
 			printf("  %s", strerror(abs(q->error)));
+		if (q->parked)
+			printf("  %u parked", q->parked);
+		if (q->kept)
+			printf("  %u kept", q->kept);
 		putchar('\n');
 	}
 	printf("\nAll queues:\n");
@@ -150,6 +156,7 @@ static struct json_object *info_json(const struct vhost_inflight_info *info)
 		{ "iotlb_maps",		info->iotlb_maps },
 		{ "bounce_busy",	info->bounce_busy },
 		{ "bounce_total",	info->bounce_total },
+		{ "parked",		info->parked },
 	};
 
 	json_object_object_add(obj, "engine", text_json(info->engine, sizeof(info->engine)));
@@ -173,6 +180,8 @@ static struct json_object *queue_json(const struct vhost_inflight_queue_info *q)
 		{ "depth_max",	q->depth_max },
 		{ "avail_idx",	q->avail_idx },
 		{ "used_idx",	q->used_idx },
+		{ "parked",	q->parked },
+		{ "kept",	q->kept },
 	};
 
 	json_object_object_add(obj, "index", json_object_new_int(q->index));

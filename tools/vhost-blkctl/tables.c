@@ -27,6 +27,7 @@ const struct counter counters[] = {
 	COUNTER(retried,		NULL),
 	COUNTER(batches,		NULL),
 	COUNTER(broken,			NULL),
+	COUNTER(parks,			NULL),
 	{ }
 };
 
@@ -54,6 +55,7 @@ const struct bit_name feature_bits[] = {
 	{ 35, "in_order" },
 	{ 36, "order_platform" },
 	{ 39, "partial_order" },
+	{ 43, "suspend" },
 	{ }
 };
 
@@ -67,6 +69,7 @@ const struct bit_name backend_bits[] = {
 	{ 7, "desc_asid" },
 	{ 8, "iotlb_persist" },
 	{ 48, "log" },
+	{ 49, "stop" },
 	{ }
 };
 
@@ -75,10 +78,33 @@ const struct bit_name status_bits[] = {
 	{ 1, "driver" },
 	{ 2, "driver_ok" },
 	{ 3, "features_ok" },
+	{ 4, "suspend" },
+	{ 5, "stop" },
 	{ 6, "needs_reset" },
 	{ 7, "failed" },
 	{ }
 };
+
+static const struct event_kind event_kinds[] = {
+	{ VHOST_INFLIGHT_EVENT_PARKED,	"parked",	true,	true },
+	{ VHOST_INFLIGHT_EVENT_HEALED,	"healed",	true,	true },
+	{ VHOST_INFLIGHT_EVENT_DROPPED,	"dropped",	true,	true },
+	{ VHOST_INFLIGHT_EVENT_KEPT,	"kept",		true,	true },
+	{ VHOST_INFLIGHT_EVENT_STOPPED,	"stopped" },
+	{ VHOST_INFLIGHT_EVENT_STALLED,	"stalled" },
+	{ VHOST_INFLIGHT_EVENT_RESUMED,	"resumed" },
+	{ VHOST_INFLIGHT_EVENT_BROKEN,	"broken",	true },
+	{ 0, NULL, true, true }
+};
+
+const struct event_kind *event_kind(__u32 type)
+{
+	const struct event_kind *kind = event_kinds;
+
+	while (kind->name && kind->type != type)
+		kind++;
+	return kind;
+}
 
 const char *device_state_name(__u32 state)
 {
@@ -88,6 +114,9 @@ const char *device_state_name(__u32 state)
 		[VHOST_INFLIGHT_STATE_RUNNING]		= "running",
 		[VHOST_INFLIGHT_STATE_SUSPENDED]	= "suspended",
 		[VHOST_INFLIGHT_STATE_ERROR]		= "error",
+		[VHOST_INFLIGHT_STATE_STOPPING]		= "stopping",
+		[VHOST_INFLIGHT_STATE_STALLED]		= "stalled",
+		[VHOST_INFLIGHT_STATE_STOPPED]		= "stopped",
 	};
 
 	return state < sizeof(name) / sizeof(*name) && name[state] ? name[state] : "unknown";
@@ -113,6 +142,7 @@ const char *request_state_name(__u32 state)
 		[VHOST_INFLIGHT_REQUEST_REFUSED]	= "refused",
 		[VHOST_INFLIGHT_REQUEST_SUBMITTED]	= "submitted",
 		[VHOST_INFLIGHT_REQUEST_DONE]		= "done",
+		[VHOST_INFLIGHT_REQUEST_PARKED]		= "parked",
 	};
 
 	return state < sizeof(name) / sizeof(*name) && name[state] ? name[state] : "unknown";

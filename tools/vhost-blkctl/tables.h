@@ -3,6 +3,7 @@
 #ifndef BLKCTL_TABLES_H
 #define BLKCTL_TABLES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <linux/types.h>
 
@@ -30,6 +31,23 @@ struct bit_name {
 extern const struct bit_name feature_bits[];	/* virtio and virtio-blk */
 extern const struct bit_name backend_bits[];	/* VHOST_BACKEND_F_x */
 extern const struct bit_name status_bits[];	/* virtio status byte */
+
+/**
+ * struct event_kind - what is known of a type of event
+ * @type: enum vhost_inflight_event_type
+ * @name: NULL for one that this tool does not know
+ * @has_queue: whether it is of a queue
+ * @has_request: whether it is of a request
+ */
+struct event_kind {
+	__u32 type;
+	const char *name;
+	bool has_queue;
+	bool has_request;
+};
+
+/* Never NULL; what is not known may have everything. */
+const struct event_kind *event_kind(__u32 type);
 
 const char *device_state_name(__u32 state);
 const char *queue_state_name(__u32 state);

@@ -40,7 +40,7 @@ fresh()
 
 run()
 {
-	FAKE_ERR="$failures" "$ctl" "$@" > "$tmp/out" 2> "$tmp/err"
+	FAKE_ERR="$failures" timeout 30 "$ctl" "$@" > "$tmp/out" 2> "$tmp/err"
 }
 
 # t NAME STATUS TEXT ARGS...: exit status, and an extended regular expression that stderr (or stdout, when the status
@@ -89,6 +89,43 @@ d = json.load(open(sys.argv[1]))
 sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)' "$tmp/out" "$1"
 }
 
+# The same over d, the list of the objects that have a line each.
+jsonl()
+{
+	python3 -c 'import json, sys
+d = [json.loads(line) for line in open(sys.argv[1])]
+sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)' "$tmp/out" "$1"
+}
+
+# follow ARGS...: events --follow in the background, as $pid; what it prints can be read from $lines.
+follow()
+{
+	exec {lines}< <(exec "$ctl" events --follow "$@" 2> "$tmp/err")
+	pid=$!
+	: > "$tmp/out"
+}
+
+# said TEXT: the next line it prints has this in it.
+said()
+{
+	local line
+	read -r -t 30 line <&"$lines"
+	echo "$line" >> "$tmp/out"
+	[[ $line == *"$1"* ]]
+}
+
+# ended STATUS: it prints nothing more, and has ended with this.
+ended()
+{
+	local line status
+	read -r -t 30 line <&"$lines"
+	status=$?
+	[ $status = 1 ] || { echo "it goes on: $line"; kill -KILL "$pid"; }
+	exec {lines}<&-
+	wait "$pid"
+	[ "$?,$status" = "$1,1" ]
+}
+
 # ---- the command line ----
 fresh
 t "no command" 2 "which command"
@@ -97,16 +134,29 @@ t "--help" 0 "^  create " --help
 t "help" 0 "^  watch " help
 t "-h" 0 "^Usage: " -h
 t "--version" 0 "^vhost-blkctl [0-9]" --version
-for cmd in create delete inflight list show resize upgrade watch; do
+for cmd in create delete events inflight list show resize retry upgrade watch; do
 	t "$cmd --help" 0 "^Usage: vhost-blkctl $cmd" $cmd --help
 	t "$cmd: unknown option" 2 "$cmd has no option --frob" $cmd --frob
 	t "$cmd: unknown short option" 2 "$cmd has no option -x" $cmd -x
 	t "$cmd: too many operands" 2 "one argument too many" $cmd a b
 	t "$cmd: --json takes no value" 2 "takes no value" $cmd --json=1
 done
-for cmd in create delete inflight show watch; do
+for cmd in create delete events inflight retry set show watch; do
 	t "$cmd: NAME is missing" 2 "$cmd needs a NAME" $cmd
 done
+t "set --help" 0 "^Usage: vhost-blkctl set NAME ATTRIBUTE=VALUE\.\.\. \[OPTION" set --help
+is "  lists the attributes" grep -Eq "^  on_write_error +report, park-enospc or park$" "$tmp/out"
+is "  and no other" test "$(grep -c "^  [a-z]" "$tmp/out")" = 4
+t "set: unknown option" 2 "set has no option --frob" set --frob
+t "set without an attribute" 2 "set needs an ATTRIBUTE=VALUE" set a
+t "set of what is no assignment" 2 '"retry_ms" is no ATTRIBUTE=VALUE' set a retry_ms
+t "set of an attribute that is none" 2 'no attribute "retry" to set' set a retry=1
+t "set of an attribute without a name" 2 'no attribute "" to set' set a =1
+t "set of a read-only attribute" 2 'no attribute "capacity" to set' set a capacity=1
+t "set of an attribute of a disabled device" 2 "num_queues can't be changed while .*: delete it" set a num_queues=2
+t "set given twice" 2 "retry_ms is given twice" set a retry_ms=1 retry_ms=2
+t "set to a number that is none" 2 'retry_ms takes milliseconds .*, not "1s"' set a retry_ms=1s
+t "set to an empty number" 2 'retry_ms takes milliseconds .*, not ""' set a retry_ms=
 t "list takes no operand" 2 "one argument too many" list a
 t "create without --path" 2 "needs --path" create a
 t "create with an empty --path" 2 "needs --path" create a --path=
@@ -118,6 +168,7 @@ t "a number that is none" 2 'whole number, not "many"' create a --path /x --num-
 t "a number with a sign" 2 'whole number, not "-1"' create a --path /x --num-queues -1
 t "a number with a tail" 2 'whole number, not "4k"' create a --path /x --queue-size 4k
 t "a number beyond 64 bits" 2 "whole number" create a --path /x --queue-size 99999999999999999999
+t "a number that the driver would take for octal" 2 "whole number" create a --path /x --queue-size 0256
 t "an empty number" 2 "whole number" create a --path /x --queue-size=
 for name in "" . .. a/b "a b" ../x "$(printf '%032d' 0)" "nöl"; do
 	t "\"$name\" is refused as a name" 2 "is no name" create --path /x -- "$name"
@@ -137,7 +188,8 @@ t "configfs is not there" 1 "not mounted on $tmp/config: run \"mount" list
 mkdir "$tmp/config"
 t "configfs is not mounted" 1 "not mounted on $tmp/config: run \"mount" create a --path /x
 export FAKE_MOUNTED=1
-for cmd in "create a --path /x" "delete a" "list" "show a" "inflight a" "resize a" upgrade "watch a"; do
+for cmd in "create a --path /x" "delete a" "events a" "list" "show a" "inflight a" "resize a" "retry a" \
+	"set a retry_ms=1" upgrade "watch a"; do
 	# shellcheck disable=SC2086
 	t "driver not loaded: ${cmd%% *}" 1 "not loaded: run \"modprobe vhost_blk\"" $cmd
 done
@@ -154,16 +206,18 @@ t "create again" 1 "a exists already" create a --path /dev/x
 is "  leaves the first one alone" attr a enable 1
 t "create with everything" 0 "^b: .*, read-only$" create b --path=/dev/y --read-only --serial "my disk" --num-queues 4 \
 	--queue-size 128 --logical-block-size=4096 --drain-timeout 500 --no-discard --no-indirect --no-event-idx \
-	--packed --in-order --partial-order
+	--packed --in-order --partial-order --suspend --on-read-error park --on-write-error=park-enospc --retry-ms 0
 for pair in path=/dev/y read_only=1 "serial=my disk" num_queues=4 queue_size=128 logical_block_size=4096 \
-	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1 partial_order=1; do
+	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1 partial_order=1 suspend=1 \
+	on_read_error=park on_write_error=park-enospc retry_ms=0; do
 	is "  ${pair%%=*}" attr b "${pair%%=*}" "${pair#*=}"
 done
 t "create of a relative path" 0 "^c:" create c --path disk.img
 is "  makes it absolute" attr c path "$PWD/disk.img"
 t "create --json" 0 "." create d --path /dev/x --json
 is "  schema" json 'd["name"] == "d" and d["state"] == "free" and d["size_bytes"] == 1 << 20 and d["node"].endswith("/vhost-blk-d")
-	and d["config"]["num_queues"] == 1 and d["config"]["read_only"] is False and d["config"]["serial"] == ""'
+	and d["config"]["num_queues"] == 1 and d["config"]["read_only"] is False and d["config"]["serial"] == ""
+	and d["config"]["on_write_error"] == "report" and d["config"]["retry_ms"] == 1000 and d["config"]["suspend"] is False'
 
 refused()	# ATTRIBUTE ERRNO NUMBER TEXT OPTION...
 {
@@ -193,6 +247,10 @@ refused num_queues EINVAL 22 'num_queues takes 1 to 64, not "65"' --num-queues 6
 refused queue_size EINVAL 22 'queue_size takes a power of two .*, not "3"' --queue-size 3
 refused logical_block_size EINVAL 22 'logical_block_size takes .*, not "8192"' --logical-block-size 8192
 refused serial EINVAL 22 'serial takes at most 20 .*, not "%s{name}"' --serial "%s{name}"
+refused on_read_error EINVAL 22 'on_read_error takes report, park-enospc or park, not "stop"' --on-read-error stop
+refused on_write_error EINVAL 22 'on_write_error takes report, park-enospc or park, not ""' --on-write-error=
+refused retry_ms EINVAL 22 'retry_ms takes milliseconds .*, not "2147483648"' --retry-ms 2147483648
+refused suspend ENOENT 2 "driver has no suspend: it is of another version" --suspend
 refused discard EACCES 13 "needs root" --no-discard
 refused mkdir EPERM 1 "needs root"
 refused mkdir EACCES 13 "needs root"
@@ -244,16 +302,37 @@ fresh
 run create a --path /dev/x --serial S
 t "show" 0 "^a: running$" show a
 is "  configuration" grep -Eq "^  serial +S$" "$tmp/out"
-is "  features by name" grep -Eq "^  features +flush indirect_desc version_1 access_platform bit-60$" "$tmp/out"
+is "  features by name" grep -Eq "^  features +flush indirect_desc version_1 access_platform suspend bit-60$" "$tmp/out"
+is "  backend features by name" grep -Eq "^  backend features +iotlb_msg_v2 suspend stop$" "$tmp/out"
 is "  a line per queue" test "$(grep -Ec '^ +[01] running +128 +3 ' "$tmp/out")" = 2
 is "  totals" grep -Eq "^  read_bytes +819200$" "$tmp/out"
+is "  how often requests were parked" grep -Eq "^  parks +17$" "$tmp/out"
+is "  nothing of parked and kept ones when there are none" test "$(grep -Ec "parked|kept" "$tmp/out")" = 0
 t "show --json" 0 "." show a --json
 is "  device" json 'd["state"] == "running" and d["info"]["owner_pid"] is None and d["info"]["engine"] == "fake"'
-is "  bits" json 'd["info"]["features"] == "0x1000000310000200" and d["info"]["features_names"][-1] == "bit-60"
+is "  bits" json 'd["info"]["features"] == "0x1000080310000200" and d["info"]["features_names"][-1] == "bit-60"
 	and d["info"]["status_names"] == ["acknowledge", "driver", "driver_ok", "features_ok"]'
 is "  queues" json 'len(d["queues"]) == 2 and d["queues"][1]["index"] == 1 and d["queues"][1]["reads"] == 100'
 is "  64-bit counters" json 'd["queues"][0]["broken"] == 2 ** 64 - 1'
+is "  no parked ones" json 'd["info"]["parked"] == 0 and d["queues"][0]["parked"] == 0 and d["queues"][0]["kept"] == 0'
 is "  every counter of the header" json "all(k in d['queues'][0] for k in '''$(sed -n '/^struct vhost_inflight_queue_info/,/^}/s/.*__u64 \(.*\);/\1/p' ../../include/uapi/linux/vhost_inflight.h)'''.split())"
+n=0
+for state in free owned running suspended error stopping stalled stopped unknown; do
+	FAKE_STATE=$n t "show of a device that is $state" 0 "^a: $state$" show a
+	n=$((n + 1))
+done
+FAKE_STATUS=63 t "show: every bit of the status" 0 "^  status +acknowledge driver driver_ok features_ok suspend stop$" \
+	show a
+FAKE_PARKED=3 FAKE_KEPT=2 t "show of parked and kept requests" 0 "^  parked requests +3$" show a
+is "  of which queue" grep -Eq "^    0 running .* [0-9]  3 parked  2 kept$" "$tmp/out"
+is "  and not the other" grep -Eq "^    1 running .* [0-9]$" "$tmp/out"
+FAKE_PARKED=3 FAKE_KEPT=2 t "show of parked and kept requests, JSON" 0 "." show a --json
+is "  schema" json 'd["info"]["parked"] == 3 and
+	[(q["parked"], q["kept"], q["parks"]) for q in d["queues"]] == [(3, 2, 17), (0, 0, 0)]'
+FAKE_OLD=1 FAKE_PARKED=3 t "show: a driver that parks nothing" 0 "^a: running$" show a
+is "  counts none" grep -Eq "^  parks +0$" "$tmp/out"
+is "  shows none" test "$(grep -c parked "$tmp/out")" = 0
+is "  and what it does know" grep -Eq "^  read_bytes +819200$" "$tmp/out"
 FAKE_OWNER=12 t "show of an owned device" 0 "owner \(process\) +12" show a
 FAKE_QUEUES=64 t "show of 64 queues" 0 "^   63 running" show a
 FAKE_QUEUES=0 t "show of no queues" 0 "^a:" show a
@@ -291,6 +370,7 @@ is "  schema" json 'd["name"] == "a" and d["busy_queues"] == [] and [r["id"] for
 	and d["requests"][0] == {"queue": 0, "id": 9, "counter": 40, "type": 0, "type_name": "in", "sector": 8,
 	"length": 512, "state": "done", "error": 5, "rewindable": True, "orphan": False, "age_ms": 61504}'
 is "  64-bit counter" json 'd["requests"][2]["counter"] == 2 ** 64 - 1 and d["requests"][2]["orphan"] is True'
+FAKE_REQUESTS=4 t "inflight of a parked request" 0 " 42 out +2048 +512 parked +0.000 s  No space left on device$" inflight a
 FAKE_REQUESTS=0 t "inflight of nothing" 0 "" inflight a
 FAKE_REQUESTS=0 t "inflight of nothing, JSON" 0 "." inflight a --json
 is "  schema" json 'd == {"name": "a", "requests": [], "busy_queues": []}'
@@ -306,6 +386,142 @@ failures=""
 printf disabled > "$tmp/config/vhost_blk/a/state"
 t "inflight of a disabled device" 1 "a is disabled" inflight a
 t "inflight of no device" 1 "there is no device b" inflight b
+
+# ---- retry ----
+fresh
+run create a --path /dev/x
+t "retry of nothing" 0 "^a: no request to try again$" retry a
+FAKE_PARKED=1 t "retry of one" 0 "^a: 1 request is tried again$" retry a
+FAKE_PARKED=3 t "retry" 0 "^a: 3 requests are tried again$" retry a
+FAKE_PARKED=3 t "retry --json" 0 "." retry a --json
+is "  schema" json 'd == {"name": "a", "retried": 3}'
+FAKE_OLD=1 t "retry: a driver of another version" 1 "of another version" retry a
+failures="ioctl=4"
+t "retry that is interrupted" 1 "can't be asked: Interrupted" retry a
+failures=""
+rm "$tmp/dev/vhost-blk-a"
+t "retry: the node is missing" 1 "vhost-blk-a is not there" retry a
+printf disabled > "$tmp/config/vhost_blk/a/state"
+t "retry of a disabled device" 1 "a is disabled" retry a
+t "retry of no device" 1 "there is no device b" retry b
+
+# ---- events ----
+fresh
+run create a --path /dev/x
+stamp="[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}"
+t "events of a device that has none" 0 "" events a
+t "events of a device that has none, JSON" 0 "" events a --json
+export FAKE_EVENTS="1 2 3 4 5 6 7 8"
+request="queue 1  out  sector 2048  4096 bytes"
+t "events" 0 "^$stamp  parked    $request  No space left on device  3 parked$" events a
+for event in healed dropped kept; do
+	is "  a request that was $event" grep -Eq "^$stamp  $event +$request  0 parked$" "$tmp/out"
+done
+for event in stopped stalled resumed; do
+	is "  a device that was $event" grep -Eq "^$stamp  $event +0 parked$" "$tmp/out"
+done
+is "  a queue that was broken" grep -Eq "^$stamp  broken    queue 1  Invalid argument  0 parked$" "$tmp/out"
+is "  a line each" test "$(wc -l < "$tmp/out")" = 8
+t "events --json" 0 "." events a --json
+is "  schema" jsonl 'len(d) == 8 and d[0].pop("time") and d[0].pop("time_ns") and d[0] == {"name": "a", "seq": 1,
+	"lost": 0, "event": 1, "event_name": "parked", "queue": 1, "id": 7, "counter": 2 ** 64 - 1, "type": 1,
+	"type_name": "out", "sector": 2048, "length": 4096, "error": 28, "parked": 3}'
+is "  of a device" jsonl 'd[5]["event_name"] == "stalled" and all(d[5][k] is None for k in
+	("queue", "id", "counter", "type", "type_name", "sector", "length"))'
+is "  of a queue" jsonl 'd[7]["event_name"] == "broken" and d[7]["queue"] == 1 and d[7]["error"] == 22 and
+	d[7]["type"] is None'
+is "  in their order" jsonl '[(e["seq"], e["event"]) for e in d] == [(n, n) for n in range(1, 9)]'
+types=$(sed -n 's/^.VHOST_INFLIGHT_EVENT_\([A-Z_]*\)\t.*/\L\1/p' ../../include/uapi/linux/vhost_inflight.h)
+is "  every type of the header" test "$types" = "$(sed -n 's/.*"event_name":"\([^"]*\)".*/\1/p' "$tmp/out")"
+# The clock of the events is that since boot; the test knows only the one on the wall.
+is "  the time in UTC" jsonl 'abs(__import__("datetime").datetime.strptime(d[0]["time"], "%Y-%m-%dT%H:%M:%S.%fZ")
+	.replace(tzinfo=__import__("datetime").timezone.utc).timestamp() - __import__("time").time()) < 300'
+TZ=XYZ-5 t "events in another time zone" 0 "." events a
+is "  the local time" python3 -c 'import datetime, sys, time
+at = datetime.datetime.fromisoformat(open(sys.argv[1]).readline()[:23]).replace(tzinfo=datetime.timezone.utc)
+sys.exit(not abs(at.timestamp() - 5 * 3600 - time.time()) < 300)' "$tmp/out"
+FAKE_EVENTS="1/5 2/1 2" t "events that were lost" 0 "^ {23}  lost      5 events before the next one$" events a
+is "  one" grep -Eq "^ {23}  lost      1 event before the next one$" "$tmp/out"
+is "  and none" test "$(wc -l < "$tmp/out")" = 5
+FAKE_EVENTS="1/5 2" t "events that were lost, JSON" 0 "." events a --json
+is "  schema" jsonl '[(e["seq"], e["lost"]) for e in d] == [(6, 5), (7, 0)]'
+FAKE_EVENTS="99" t "an event of an unknown type" 0 "^$stamp  event-99  queue 1  out  sector 2048 " events a
+FAKE_EVENTS="99" t "an event of an unknown type, JSON" 0 "." events a --json
+is "  schema" jsonl 'd[0]["event"] == 99 and d[0]["event_name"] == "event-99" and d[0]["sector"] == 2048'
+FAKE_EVENTS="eintr 1 eintr 2" t "events that are interrupted" 0 " healed " events a
+FAKE_EVENTS="1 wait 2" t "events end where there is none" 0 " parked " events a
+is "  at once" test "$(wc -l < "$tmp/out")" = 1
+FAKE_EVENTS="1 nodev" t "events of a device that goes away" 1 "a is being deleted" events a
+is "  those before it are printed" grep -q " parked " "$tmp/out"
+FAKE_OLD=1 t "events: a driver of another version" 1 "of another version" events a
+FAKE_OLD=1 t "events --follow: a driver of another version" 1 "of another version" events a --follow
+
+FAKE_EVENTS="1 wait 2 wait eintr 3 eintr 4 wait wait 5 hup" t "events --follow until the device is gone" \
+	1 "a is being deleted" events a --follow
+is "  what came meanwhile" test "$(awk '{ printf $3 " " }' "$tmp/out")" = "parked healed dropped kept stopped "
+FAKE_EVENTS="wait err 6" t "events --follow, an error of poll()" 1 "a is being deleted" events a --follow
+is "  what came with it" grep -q " stalled " "$tmp/out"
+FAKE_EVENTS="1 wait nodev" t "events --follow, an error of the node" 1 "a is being deleted" events a --follow
+FAKE_EVENTS="hup" t "events --follow of nothing" 1 "a is being deleted" events a --follow
+for sig in INT TERM; do
+	FAKE_EVENTS="1 wait 2" follow a
+	is "events --follow, to be interrupted by $sig" said " parked "
+	is "  another one" said " healed "
+	kill -$sig "$pid"
+	is "  ends well" ended 0
+	is "  without a word" test ! -s "$tmp/err"
+done
+FAKE_EVENTS="1 wait eintr 5/2" follow --json a
+is "events --follow --json: a line at once" said '"event_name":"parked"'
+is "  and the next" said '"event_name":"stopped"'
+kill -TERM "$pid"
+is "  ends well" ended 0
+FAKE_EVENTS="" follow a
+exec {lines}<&-
+is "events --follow ends when nobody reads" timeout 30 tail -s 0.1 --pid="$pid" -f /dev/null
+wait "$pid"
+is "  and well" test $? = 0
+unset FAKE_EVENTS
+rm "$tmp/dev/vhost-blk-a"
+t "events: the node is missing" 1 "vhost-blk-a is not there" events a --follow
+printf disabled > "$tmp/config/vhost_blk/a/state"
+t "events of a disabled device" 1 "a is disabled" events a
+t "events --follow of a disabled device" 1 "a is disabled" events a --follow
+t "events of no device" 1 "there is no device b" events b
+
+# ---- set ----
+fresh
+run create a --path /dev/x
+t "set" 0 "^a: retry_ms 250, was 1000$" set a retry_ms=250
+is "  writes it" attr a retry_ms 250
+is "  and nothing else" attr a on_write_error report
+t "set of everything" 0 "^a: on_read_error park, was report$" set a retry_ms=0 on_write_error=park-enospc \
+	drain_timeout_ms=7 on_read_error=park
+for pair in retry_ms=0 on_write_error=park-enospc drain_timeout_ms=7 on_read_error=park; do
+	is "  ${pair%%=*}" attr a "${pair%%=*}" "${pair#*=}"
+done
+is "  a line each" test "$(wc -l < "$tmp/out")" = 4
+t "set to what it is" 0 "^a: retry_ms still 0$" set a retry_ms=0
+t "set --json" 0 "." set a retry_ms=5 --json
+is "  schema" json 'd["name"] == "a" and d["config"]["retry_ms"] == 5 and d["config"]["on_read_error"] == "park"'
+failures="retry_ms=22"
+t "set that is refused" 1 'retry_ms takes milliseconds .*, not "4294967295"' set a on_read_error=report \
+	retry_ms=4294967295
+is "  changes nothing" attr a on_read_error park
+failures="on_write_error=22"
+t "set to a word that is none" 1 'on_write_error takes report, park-enospc or park, not "stop"' \
+	set a on_write_error=stop
+t "set to no word" 1 'on_write_error takes report, park-enospc or park, not ""' set a on_write_error=
+failures="drain_timeout_ms=13"
+t "set without the right" 1 "needs root" set a drain_timeout_ms=1
+failures=""
+rm "$tmp/config/vhost_blk/a/on_read_error"
+t "set of what this driver does not have" 1 "driver has no on_read_error: it is of another version" \
+	set a drain_timeout_ms=1 on_read_error=park
+is "  changes nothing" attr a drain_timeout_ms 7
+rm "$tmp/config/vhost_blk/a/state"
+t "set of a device that can't be read" 1 "configuration of a can't be read" set a retry_ms=1
+t "set of no device" 1 "there is no device b" set b retry_ms=1
 
 # ---- resize ----
 fresh
@@ -377,9 +593,44 @@ t "complete: devices" 0 "^abc$" --complete show a
 t "complete: options" 0 "^--no-event-idx$" --complete create x --no
 t "complete: nothing for create's NAME" 0 "" --complete create a
 t "complete: unknown command" 0 "" --complete frob x
+t "complete: words" 0 "^park-enospc$" --complete create x --on-read-error park
+is "  that begin like it" test "$(wc -l < "$tmp/out")" = 2
+t "complete: words after =, by bash" 0 "^report$" --complete create x --on-read-error = r
+t "complete: no words for a number" 0 "" --complete create x --retry-ms = 1
+t "complete: set's NAME" 0 "^abc$" --complete set a
+t "complete: set's attributes" 0 "^on_write_error=$" --complete set abc on_
+is "  that begin like it" test "$(wc -l < "$tmp/out")" = 2
+t "complete: set's attributes, the second" 0 "^retry_ms=$" --complete set abc on_read_error = park ""
+t "complete: set's words" 0 "^park$" --complete set abc on_write_error =
+is "  all of them" test "$(wc -l < "$tmp/out")" = 3
+t "complete: set's words that begin like it" 0 "^park$" --complete set abc on_write_error = p
+is "  and no other" test "$(wc -l < "$tmp/out")" = 2
+t "complete: set's options" 0 "^--json$" --complete set abc --j
 t "complete: no word" 0 "^create$" --complete
 rm -rf "$tmp/config"
 t "complete: without the driver" 0 "" --complete show a
+
+# As bash calls it: WORD...; what is offered in a line, and the options that it asked for.
+shell_completes()
+{
+	bash -c 'compopt() { asked+=" $*"; }
+. ./vhost-blkctl.bash-completion
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_vhost_blkctl
+echo "${COMPREPLY[*]}$asked"' bash "$ctl" "$@" > "$tmp/out" 2> "$tmp/err"
+}
+fresh
+run create abc --path /dev/x
+shell_completes set a
+is "in the shell: a device" grep -qx "abc" "$tmp/out"
+shell_completes set abc on_w
+is "in the shell: an attribute, no space behind it" grep -qx "on_write_error= -o nospace" "$tmp/out"
+shell_completes set abc on_write_error = p
+is "in the shell: its words" grep -qx "park-enospc park" "$tmp/out"
+shell_completes create x --path "$tmp/con"
+is "in the shell: files" grep -qx "$tmp/config -o filenames" "$tmp/out"
+shell_completes frob x
+is "in the shell: nothing" grep -qx "" "$tmp/out"
 
 # ---- what is shipped ----
 fresh

@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cfs.h"
 #include "cli.h"
@@ -133,19 +131,12 @@ int cmd_watch(const struct args *args)
 	const char *opt_interval = cli_get(args, "interval"), *opt_count = cli_get(args, "count");
 	unsigned long count = opt_count ? strtoul(opt_count, NULL, 10) : 0;
 	double interval = opt_interval ? strtod(opt_interval, NULL) : 1;
-	int dir = cfs_open_device(args->name), ret;
+	int ret = cfs_need_enabled(args->name);
 	struct timespec start;
 	struct sample a, b;
-	char state[32] = "";
 
-	if (dir < 0)
-		return BLKCTL_FAILED;
-	cfs_read(dir, "state", state, sizeof(state));
-	close(dir);
-	if (!strcmp(state, "disabled"))
-		return say_fail("%s is disabled, so nothing happens on it", args->name);
-
-	ret = take(args->name, &a);
+	if (!ret)
+		ret = take(args->name, &a);
 	if (ret)
 		return ret;
 	start = a.at;

@@ -71,10 +71,9 @@ static const struct why {
 
 static const char *takes(const char *attr)
 {
-	for (const struct cfs_attr *a = cfs_attrs; a->name; a++)
-		if (attr && !strcmp(a->name, attr) && a->takes)
-			return a->takes;
-	return "something else";
+	int nr = attr ? cfs_find(attr, strlen(attr)) : -1;
+
+	return nr >= 0 && cfs_attrs[nr].takes ? cfs_attrs[nr].takes : "something else";
 }
 
 /* What stands for the {key} at @text; NULL when it is none. */

@@ -7,13 +7,21 @@
  * an attribute that is written.  FAKE_OWNER, FAKE_ORPHANS and FAKE_QUEUES fill in what GET_INFO
  * answers.  The first queue has FAKE_REQUESTS in flight; queue FAKE_STUCK - 1 is stuck.
  * FAKE_GROW is the capacity that a resize finds.  With FAKE_MOUNTED every directory is on
- * configfs.
+ * configfs.  FAKE_STATE is the device's, FAKE_PARKED and FAKE_KEPT are requests of its first queue;
+ * with FAKE_OLD the driver knows only the first version of the structs, and nothing of events.
+ *
+ * FAKE_EVENTS is what GET_EVENT and poll() meet, in this order: a number is an event of that type,
+ * TYPE/N one before which N were lost; "wait" is where there is none until poll() was called,
+ * "eintr" where either is interrupted, "hup" and "err" where poll() says so, "nodev" where the
+ * device is gone.  At the end poll() waits like the real one.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +30,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 #include <linux/magic.h>
 #include <linux/vhost_inflight.h>
@@ -36,12 +45,16 @@ static const struct { const char *name, *value; } attrs[] = {
 	{ "queue_size", "256" },
 	{ "logical_block_size", "0" },
 	{ "drain_timeout_ms", "0" },
+	{ "on_read_error", "report" },
+	{ "on_write_error", "report" },
+	{ "retry_ms", "1000" },
 	{ "indirect_desc", "1" },
 	{ "event_idx", "1" },
 	{ "packed", "0" },
 	{ "in_order", "0" },
 	{ "partial_order", "0" },
 	{ "discard", "1" },
+	{ "suspend", "0" },
 	{ "enable", "0" },
 	{ "resize", "" },
 	{ "capacity", "0" },
@@ -154,24 +167,58 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
 	return n;
 }
 
-static void fill_info(struct vhost_inflight_info *info)
+/* Of a driver that knows only what is before @known. */
+static void answer(void *user, const void *val, size_t size, size_t known)
 {
-	*info = (struct vhost_inflight_info){
-		.size = sizeof(*info),
-		.state = VHOST_INFLIGHT_STATE_RUNNING,
+	size_t n = getenv("FAKE_OLD") ? known : size;
+
+	if (*(__u32 *)user != size)
+		abort();
+	memset(user, 0, size);
+	memcpy(user, val, n);
+	*(__u32 *)user = n;
+}
+
+static void fill_info(void *user)
+{
+	struct vhost_inflight_info info = {
+		.state = number("FAKE_STATE", VHOST_INFLIGHT_STATE_RUNNING),
 		.engine = "fake",
-		.status = 0x0f,
+		.status = number("FAKE_STATUS", 0x0f),
 		.num_queues = number("FAKE_QUEUES", 2),
-		.features = 1ULL << 32 | 1ULL << 33 | 1 << 28 | 1 << 9 | 1ULL << 60,
+		.features = 1ULL << 32 | 1ULL << 33 | 1 << 28 | 1 << 9 | 1ULL << 43 |
+			    1ULL << 60,
 		.acked_features = 1ULL << 32,
-		.backend_features = 1 << 1 | 1 << 4,
+		.backend_features = 1 << 1 | 1 << 4 | 1ULL << 49,
 		.capacity = 2048,
 		.owner_pid = number("FAKE_OWNER", 0),
 		.queue_size = 256,
 		.logical_block_size = 512,
 		.orphans = number("FAKE_ORPHANS", 0),
 		.bounce_total = 64,
+		.parked = number("FAKE_PARKED", 0),
 	};
+
+	answer(user, &info, sizeof(info), offsetof(struct vhost_inflight_info, parked));
+}
+
+static void fill_queue(struct vhost_inflight_queue_info *user, __u64 asked)
+{
+	struct vhost_inflight_queue_info q = {
+		.index = user->index,
+		.state = VHOST_INFLIGHT_QUEUE_RUNNING,
+		.num = 128,
+		.depth = 3,
+		.reads = 100 * asked,
+		.read_bytes = 409600 * asked,
+		.requests = 100 * asked,
+		.broken = 18446744073709551615ULL,
+		.parked = user->index ? 0 : number("FAKE_PARKED", 0),
+		.kept = user->index ? 0 : number("FAKE_KEPT", 0),
+		.parks = user->index ? 0 : 17,
+	};
+
+	answer(user, &q, sizeof(q), offsetof(struct vhost_inflight_queue_info, parked));
 }
 
 /* In the order of ids, which is not that of counters. */
@@ -185,17 +232,138 @@ static int fill_requests(struct vhost_inflight_requests *arg)
 		  .flags = VHOST_INFLIGHT_REQUEST_REWINDABLE },
 		{ .id = 10, .counter = ~0ULL, .type = 4711, .state = 77,
 		  .flags = VHOST_INFLIGHT_REQUEST_ORPHAN },
+		{ .id = 11, .counter = 42, .type = 1, .sector = 2048, .length = 512,
+		  .state = VHOST_INFLIGHT_REQUEST_PARKED, .error = -ENOSPC },
 	};
 
-	if (arg->size != sizeof(*arg) || arg->request_size != sizeof(*r) || arg->room < 3)
+	if (arg->size != sizeof(*arg) || arg->request_size != sizeof(*r) || arg->room < 4)
 		abort();
 	if (arg->index + 1U == number("FAKE_STUCK", 0)) {
 		errno = ETIMEDOUT;
 		return -1;
 	}
 	arg->count = arg->index ? 0 : number("FAKE_REQUESTS", 3);
-	memcpy((void *)(uintptr_t)arg->requests, r, (arg->count < 3 ? arg->count : 3) * sizeof(*r));
+	memcpy((void *)(uintptr_t)arg->requests, r, (arg->count < 4 ? arg->count : 4) * sizeof(*r));
 	return 0;
+}
+
+/* ---- events ---- */
+
+static struct {
+	const char *at;		/* what of FAKE_EVENTS is to come */
+	bool begun;
+	bool empty;		/* GET_EVENT said so, and poll() was not called since */
+	__u64 seq;
+} events;
+
+/* What is to come; "" at the end. */
+static const char *event_word(void)
+{
+	if (!events.begun) {
+		events.begun = true;
+		events.at = getenv("FAKE_EVENTS") ? getenv("FAKE_EVENTS") : "";
+	}
+	events.at += strspn(events.at, " ");
+	return events.at;
+}
+
+static bool event_take(const char *word)
+{
+	size_t len = strlen(word);
+
+	if (strncmp(event_word(), word, len))
+		return false;
+	events.at += len;
+	return true;
+}
+
+static int say(int err)
+{
+	errno = err;
+	return -1;
+}
+
+static struct vhost_inflight_event an_event(__u32 type)
+{
+	struct vhost_inflight_event ev = { .type = type };
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	ev.time_ns = ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+	switch (type) {
+	case VHOST_INFLIGHT_EVENT_STOPPED:
+	case VHOST_INFLIGHT_EVENT_STALLED:
+	case VHOST_INFLIGHT_EVENT_RESUMED:
+		break;
+	case VHOST_INFLIGHT_EVENT_BROKEN:
+		ev.index = 1;
+		ev.error = -EINVAL;
+		break;
+	default:
+		ev.error = type == VHOST_INFLIGHT_EVENT_PARKED ? -ENOSPC : 0;
+		ev.parked = type == VHOST_INFLIGHT_EVENT_PARKED ? 3 : 0;
+		ev.counter = ~0ULL;
+		ev.sector = 2048;
+		ev.length = 4096;
+		ev.request_type = 1;
+		ev.index = 1;
+		ev.id = 7;
+	}
+	return ev;
+}
+
+static int next_event(void *user)
+{
+	struct vhost_inflight_event ev;
+	char *end;
+
+	/* Who asks again without a poll() would do so for ever. */
+	if (events.empty)
+		abort();
+	if (event_take("eintr"))
+		return say(EINTR);
+	if (event_take("nodev"))
+		return say(ENODEV);
+	if (event_take("wait") || *event_word() < '0' || *event_word() > '9') {
+		events.empty = true;
+		return say(EAGAIN);
+	}
+	ev = an_event(strtoul(event_word(), &end, 10));
+	if (*end == '/')
+		ev.lost = strtoul(end + 1, &end, 10);
+	events.at = end;
+	events.seq += 1 + ev.lost;
+	ev.seq = events.seq;
+	answer(user, &ev, sizeof(ev), sizeof(ev));
+	return 0;
+}
+
+int __wrap_poll(struct pollfd *fds, nfds_t nr, int timeout)
+{
+	struct pollfd real[2];
+
+	if (!nr)
+		return __real_poll(fds, nr, timeout);
+	if (nr != 2 || fds[0].events != POLLIN || fds[1].fd != STDOUT_FILENO || fds[1].events)
+		abort();
+	events.empty = false;
+	if (event_take("eintr"))
+		return say(EINTR);
+	fds[0].revents = 0;
+	fds[1].revents = 0;
+	if (event_take("hup"))
+		fds[0].revents = POLLHUP;
+	else if (event_take("err"))
+		fds[0].revents = POLLERR;
+	else if (*event_word())
+		fds[0].revents = POLLIN;
+	if (fds[0].revents)
+		return 1;
+	memcpy(real, fds, sizeof(real));
+	real[0].fd = -1;
+	nr = __real_poll(real, 2, timeout);
+	fds[1].revents = real[1].revents;
+	return nr;
 }
 
 int __wrap_ioctl(int fd, unsigned long cmd, ...)
@@ -216,19 +384,19 @@ int __wrap_ioctl(int fd, unsigned long cmd, ...)
 		return 0;
 	}
 	if (cmd == VHOST_INFLIGHT_GET_QUEUE) {
-		struct vhost_inflight_queue_info *q = arg;
-
-		q->state = VHOST_INFLIGHT_QUEUE_RUNNING;
-		q->num = 128;
-		q->depth = 3;
-		q->reads = 100 * asked;
-		q->read_bytes = 4096 * q->reads;
-		q->requests = q->reads;
-		q->broken = 18446744073709551615ULL;
+		fill_queue(arg, asked);
 		return 0;
 	}
 	if (cmd == VHOST_INFLIGHT_GET_REQUESTS)
 		return fill_requests(arg);
+	if (cmd == VHOST_INFLIGHT_RETRY && !getenv("FAKE_OLD")) {
+		struct vhost_inflight_retry retry = { .count = number("FAKE_PARKED", 0) };
+
+		answer(arg, &retry, sizeof(retry), sizeof(retry));
+		return 0;
+	}
+	if (cmd == VHOST_INFLIGHT_GET_EVENT && !getenv("FAKE_OLD"))
+		return next_event(arg);
 	errno = ENOTTY;
 	return -1;
 }
