@@ -60,7 +60,7 @@ module() {
 load_deps() {
 	# several may be built in, or not needed by this kernel
 	modprobe -q null_blk nr_devices=0
-	modprobe -qa configfs vhost_iotlb loop ext4 dm_mod dm_delay
+	modprobe -qa configfs vhost_iotlb loop ext4 dm_mod dm_delay dm_thin_pool
 	mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 }
@@ -80,6 +80,12 @@ load_modules() {
 	# Another build of the engine, with fault points, for 'fault'.
 	ko=${FAULTDIR:-}/drivers/vhost_blk/vhost_blk.ko
 	[[ ! -e $ko ]] || strip -g -o /run/vblk/vhost_blk-fault.ko "$ko"
+}
+
+# hung_tasks SECONDS: the kernel is to report a task that sleeps for so long and can't be killed, where it knows how to.
+hung_tasks() {
+	local knob=/proc/sys/kernel/hung_task_timeout_secs
+	[[ ! -w $knob ]] || echo "$1" >$knob
 }
 
 unload_modules() {

@@ -37,6 +37,8 @@ programs=(
 	"log 120 -V packed -V split_no_event_idx_file"
 	"requests 150 -v packed_in_order"
 	"record 60"
+	"stop 400 -r dead.packed.closed -r dead.packed.owner_is_stopped -F dead -v packed -v split_flush"
+	"park 300 -V packed -V packed_file -V split_thin -T policies -T flush_waits_until_they_heal"
 	"peers 200 -r peers.packed.b5_a_reset_of_the_guest_voids_what_was_to_be_done_again"
 	"kill 200 -v split -v packed_in_order"
 	"supervisor 200 -v packed_store"
@@ -45,6 +47,9 @@ programs=(
 	"../../../vhost-blkctl/test-udev.sh 60 -"
 	"unload.sh 240 5"
 )
+
+# Of these nobody may sleep for long who can't be killed: SECONDS for the kernel to report it.
+declare -A sleepless=([stop]=5 [park]=5)
 
 quick='' verbose='' limit=300
 while [[ ${1:-} == -* ]]; do
@@ -96,8 +101,10 @@ digest() {
 run_one() {
 	local prog=$1 limit=$2 planned ran before=$count start=$SECONDS rc
 	shift 2
+	hung_tasks "${sleepless[$prog]:-120}"
 	timeout -k 5 "$limit" "$here/$prog" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
+	hung_tasks 120
 	digest "$prog"
 	ran=$((count - before))
 	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$log" | head -n 1)

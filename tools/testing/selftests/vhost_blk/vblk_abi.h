@@ -29,8 +29,10 @@
 #define VD_BE_ENABLE_AFTER		VD_BIT(6)
 #define VD_BE_PERSIST			VD_BIT(8)
 #define VD_BE_LOG			VD_BIT(48)
+#define VD_BE_STOP			VD_BIT(49)
 #define VD_BE_ALL			(VD_BE_MSG_V2 | VD_BE_BATCH | VD_BE_SUSPEND | VD_BE_RESUME | \
-					 VD_BE_ENABLE_AFTER | VD_BE_PERSIST | VD_BE_LOG)
+					 VD_BE_ENABLE_AFTER | VD_BE_PERSIST | VD_BE_LOG | \
+					 VD_BE_STOP)
 
 /* Device status */
 #define VD_S_ACK			1

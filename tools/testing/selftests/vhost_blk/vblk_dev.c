@@ -338,8 +338,7 @@ int vd_rig_free(struct vd_rig *r)
 {
 	int ret = 0;
 
-	if (r->b.kind == VD_DM || r->b.kind == VD_DM_WAIT || r->b.kind == VD_EXT4_DM || r->b.kind == VD_DM_MIXED ||
-	    r->b.kind == VD_DM_RECORD || r->b.kind == VD_DM_RECORD_SLOW)
+	if (vd_backing_freezes(&r->b))
 		vd_backing_thaw(&r->b);
 	if (r->created)
 		ret = vd_remove(r->name);

@@ -49,6 +49,11 @@ enum vd_backing_kind {
 	VD_DM_MIXED,		/* dm-linear over two disks: the second half answers late, and can be frozen */
 	VD_DM_RECORD,		/* the same, and it writes down what it is asked to do: vblk_record.h */
 	VD_DM_RECORD_SLOW,	/* and answers later still */
+	VD_DM_RECORD_NARROW,	/* the same, and its second half has room for VD_NARROW requests */
+	VD_DM_RECORD_WAIT,	/* VD_DM_RECORD that knows no REQ_NOWAIT: it takes all it is given, also when it is frozen */
+	VD_TMPFS_SMALL,		/* file on a small tmpfs of its own, which can be filled */
+	VD_THIN,		/* dm-thin: likewise, blocks of VD_THIN_BLOCK */
+	VD_TWIN,		/* see vd_backing_twin() */
 };
 
 struct vd_backing {
@@ -58,12 +63,15 @@ struct vd_backing {
 	__u64 bytes;
 	unsigned int lbs;	/* logical block size of it */
 	bool block;
-	char mnt[VD_PATH_LEN];	/* VD_EXT4_DM: where it is mounted; VD_LOOP4096: the file */
+	char mnt[VD_PATH_LEN];	/* VD_EXT4_DM, VD_TMPFS_SMALL: where it is mounted; VD_LOOP4096: the file */
 };
 
 #define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this, VD_DM_RECORD_SLOW's second half, too */
 #define VD_SLOWER_MS	1500	/* and VD_NULLB_SLOWER after this */
 #define VD_MIXED_MS	10	/* and the second half of VD_DM_MIXED after this */
+#define VD_NARROW	4	/* tags of the disk below, which may have a few more requests in its scheduler */
+#define VD_THIN_BLOCK	65536
+#define VD_SMALL	(6 << 20)	/* what can be stored before it is full: VD_TMPFS_SMALL, VD_THIN */
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes);
 void vd_backing_free(struct vd_backing *b);
@@ -72,10 +80,18 @@ int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, siz
 int vd_backing_resize(struct vd_backing *b, __u64 bytes);
 long vd_backing_flushes(const struct vd_backing *b);	/* that reached the disk so far */
 int vd_backing_inflight(const struct vd_backing *b, unsigned int n);	/* until a null_blk has @n */
+bool vd_backing_freezes(const struct vd_backing *b);
 int vd_backing_freeze(const struct vd_backing *b);	/* VD_DM_MIXED, VD_DM_RECORD*: the second half */
 int vd_backing_thaw(const struct vd_backing *b);
+int vd_backing_break(const struct vd_backing *b);	/* the same half fails all it is asked for, */
+int vd_backing_mend(const struct vd_backing *b);	/* and no more */
+/* No room for what was never written, VD_TMPFS_SMALL and VD_THIN; and room again for all, once. */
+int vd_backing_fill(const struct vd_backing *b);
+int vd_backing_unfill(const struct vd_backing *b);
+/* Another device on the disks of one on dm, whose halves freeze and break for both; to be freed before that. */
+int vd_backing_twin(struct vd_backing *twin, const struct vd_backing *b);
 
-/* What is zero, NULL or -1 keeps the default of the kernel. */
+/* What is zero or NULL keeps the default of the kernel. */
 struct vd_config {
 	const char *path;
 	const char *serial;
@@ -90,6 +106,10 @@ struct vd_config {
 	bool packed;
 	bool in_order;
 	bool partial_order;
+	bool suspend;
+	const char *on_read_error;
+	const char *on_write_error;
+	int retry_ms;		/* -1: never by itself */
 };
 
 void vd_name(char name[VD_NAME_LEN], const char *suffix);
@@ -115,6 +135,8 @@ int vd_child_end(pid_t pid, int *status, int ms);
 /* Faults of pages that are not there wait for ever; a userfaultfd, readable once one does, or -errno. */
 int vd_hold_faults(void *p, size_t len);
 int vd_child_blocks(pid_t pid, long syscall_nr);	/* until it sleeps in this system call */
+int vd_child_stopped(pid_t pid);	/* until SIGSTOP has it */
+int vd_exchange(void);	/* the engine, for another instance of the same build */
 
 /* ---- device: vblk_dev.c ---- */
 

@@ -19,6 +19,7 @@
 
 #define CONFIGFS	"/sys/kernel/config/vhost_blk"
 #define NULLB		"/sys/kernel/config/nullb"
+#define ENGINE		"/run/vblk/vhost_blk.ko"	/* lib.sh inserted it from there */
 
 long vd_now_ms(void)
 {
@@ -134,6 +135,26 @@ int vd_child_blocks(pid_t pid, long syscall_nr)
 	return -ETIMEDOUT;
 }
 
+int vd_child_stopped(pid_t pid)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	char path[64], text[512], *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	while (vd_now_ms() < end) {
+		p = vd_read_file(path, text, sizeof(text)) > 0 ? strrchr(text, ')') : NULL;
+		if (p && p[2] == 'T')
+			return 0;
+		nap();
+	}
+	return -ETIMEDOUT;
+}
+
+int vd_exchange(void)
+{
+	return vd_write_file(CONFIGFS "/detach", "5000") ?: vd_run("rmmod vhost_blk") ?: vd_run("insmod " ENGINE);
+}
+
 /* Names are by process, so that what a dead test left behind is in nobody's way. */
 void vd_name(char name[VD_NAME_LEN], const char *suffix)
 {
@@ -219,6 +240,14 @@ int vd_create(const char *name, const struct vd_config *c)
 		ret = vd_attr_set(name, "in_order", "1");
 	if (!ret && c->partial_order)
 		ret = vd_attr_set(name, "partial_order", "1");
+	if (!ret && c->suspend)
+		ret = vd_attr_set(name, "suspend", "1");
+	if (!ret && c->on_read_error)
+		ret = vd_attr_set(name, "on_read_error", "%s", c->on_read_error);
+	if (!ret && c->on_write_error)
+		ret = vd_attr_set(name, "on_write_error", "%s", c->on_write_error);
+	if (!ret && c->retry_ms)
+		ret = vd_attr_set(name, "retry_ms", "%d", c->retry_ms < 0 ? 0 : c->retry_ms);
 	if (!ret && c->no_discard)
 		ret = vd_attr_set(name, "discard", "0");
 	if (!ret)
@@ -258,6 +287,21 @@ int vd_node_open(const char *name, int flags)
 
 /* Backings */
 
+static bool record(const struct vd_backing *b)
+{
+	return b->kind >= VD_DM_RECORD && b->kind <= VD_DM_RECORD_WAIT;
+}
+
+static bool mixed(const struct vd_backing *b)
+{
+	return b->kind == VD_DM_MIXED || record(b);
+}
+
+bool vd_backing_freezes(const struct vd_backing *b)
+{
+	return b->kind == VD_DM || b->kind == VD_DM_WAIT || b->kind == VD_EXT4_DM || mixed(b);
+}
+
 static int nullb_set(const char *id, const char *attr, unsigned long long v)
 {
 	char path[VD_PATH_LEN], text[32];
@@ -272,6 +316,7 @@ static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 	static const unsigned int late_ms[] = {
 		[VD_NULLB_SLOW] = VD_SLOW_MS, [VD_NULLB_SLOWER] = VD_SLOWER_MS, [VD_DM_MIXED] = VD_MIXED_MS,
 		[VD_DM_RECORD] = VD_MIXED_MS, [VD_DM_RECORD_SLOW] = VD_SLOW_MS,
+		[VD_DM_RECORD_NARROW] = VD_SLOW_MS, [VD_DM_RECORD_WAIT] = VD_MIXED_MS,
 	};
 	unsigned int ms = kind < sizeof(late_ms) / sizeof(*late_ms) ? late_ms[kind] : 0;
 	char path[VD_PATH_LEN];
@@ -286,8 +331,10 @@ static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 	if (!ret && ms)
 		ret = nullb_set(id, "irqmode", 2) ?: nullb_set(id, "completion_nsec", 1000000ULL * ms);
 	/* What is longer comes in pieces. */
-	if (!ret && (kind == VD_DM_RECORD || kind == VD_DM_RECORD_SLOW))
+	if (!ret && kind >= VD_DM_RECORD && kind <= VD_DM_RECORD_WAIT)
 		ret = nullb_set(id, "max_sectors", 8);
+	if (!ret && kind == VD_DM_RECORD_NARROW)
+		ret = nullb_set(id, "hw_queue_depth", VD_NARROW);
 	if (!ret && kind == VD_NULLB_DISCARD)
 		ret = nullb_set(id, "discard", 1);
 	if (!ret && kind == VD_NULLB_CACHE)
@@ -374,26 +421,88 @@ static int dm_make(struct vd_backing *b)
 	       dm_node(b->id, b->path);
 }
 
-static bool mixed(const struct vd_backing *b)
+/* The table of a mixed one's second half, as it is when that works. */
+static void late_table(const struct vd_backing *b, char *text, size_t len)
 {
-	return b->kind == VD_DM_MIXED || b->kind == VD_DM_RECORD || b->kind == VD_DM_RECORD_SLOW;
+	bool wait = b->kind == VD_DM_RECORD_WAIT;
+
+	snprintf(text, len, "0 %llu %s /dev/%ss 0%s", b->bytes / 1024, wait ? "delay" : "linear", b->id,
+		 wait ? " 0" : "");
 }
 
 /* The second half is on a disk of its own, a dm-linear over a null_blk, both @id with an s. */
 static int mixed_make(struct vd_backing *b)
 {
-	const char *top = b->kind == VD_DM_MIXED ? "linear" : "vblk-record";
+	const char *top = record(b) ? "vblk-record" : "linear";
 	__u64 half = b->bytes / 1024;
-	char slow[VD_NAME_LEN + 1], path[VD_PATH_LEN];
+	char slow[VD_NAME_LEN + 1], path[VD_PATH_LEN], table[VD_PATH_LEN];
 	int ret;
 
 	snprintf(slow, sizeof(slow), "%ss", b->id);
+	late_table(b, table, sizeof(table));
 	ret = nullb_make(b->id, VD_NULLB512, b->bytes / 2) ?:
 	      nullb_make(slow, b->kind, b->bytes / 2) ?:
-	      vd_run("dmsetup --noudevsync create %s --table '0 %llu linear /dev/%s 0'", slow, half, slow) ?:
+	      vd_run("dmsetup --noudevsync create %s --table '%s'", slow, table) ?:
 	      dm_node(slow, path);
 	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu %s /dev/%s 0\n%llu %llu %s %s 0'",
 			     b->id, half, top, b->id, half, half, top, path) ?: dm_node(b->id, b->path);
+}
+
+/* A tmpfs of so much, and a file on it that is larger. */
+static int small_make(struct vd_backing *b)
+{
+	snprintf(b->mnt, sizeof(b->mnt), "/run/vblk/%s", b->id);
+	return vd_run("mkdir -p %s && mount -t tmpfs -o size=%u none %s", b->mnt, VD_SMALL, b->mnt) ?:
+	       file_make(b, "VBLK_NONE", b->mnt);
+}
+
+/* The data, the pool and the volume are dm devices, the first two @id with d and p; metadata on a null_blk with m. */
+static int thin_table(const struct vd_backing *b, const char *how, __u64 bytes)
+{
+	char name[VD_NAME_LEN + 1], data[VD_PATH_LEN];
+
+	snprintf(name, sizeof(name), "%sd", b->id);
+	return vd_run("dmsetup --noudevsync %s %s --table '0 %llu linear /dev/%s 0'", how, name, bytes / 512, b->id) ?:
+	       vd_run("dmsetup --noudevsync resume %s", name) ?: dm_node(name, data) ?:
+	       vd_run("dmsetup --noudevsync %s %sp --table '0 %llu thin-pool /dev/%sm %s %u 0 1 error_if_no_space'", how,
+		      b->id, bytes / 512, b->id, data, VD_THIN_BLOCK / 512) ?:
+	       vd_run("dmsetup --noudevsync resume %sp", b->id);
+}
+
+static int thin_make(struct vd_backing *b)
+{
+	char name[VD_NAME_LEN + 1], pool[VD_PATH_LEN];
+	int ret;
+
+	snprintf(name, sizeof(name), "%sm", b->id);
+	ret = nullb_make(name, VD_NULLB512, 4 << 20) ?: nullb_make(b->id, VD_NULLB512, b->bytes) ?:
+	      thin_table(b, "create", VD_SMALL);
+	snprintf(name, sizeof(name), "%sp", b->id);
+	return ret ?: dm_node(name, pool) ?: vd_run("dmsetup message %s 0 'create_thin 0'", name) ?:
+	       vd_run("dmsetup --noudevsync create %s --table '0 %llu thin %s 0'", b->id, b->bytes / 512, pool) ?:
+	       dm_node(b->id, b->path);
+}
+
+static void thin_free(struct vd_backing *b)
+{
+	static const char *const dm[] = { "", "p", "d" };
+	char name[VD_NAME_LEN + 1];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(dm) / sizeof(*dm); i++)
+		vd_run("dmsetup --noudevsync remove --retry %s%s", b->id, dm[i]);
+	nullb_free(b->id);
+	snprintf(name, sizeof(name), "%sm", b->id);
+	nullb_free(name);
+}
+
+int vd_backing_twin(struct vd_backing *twin, const struct vd_backing *b)
+{
+	*twin = *b;
+	twin->kind = VD_TWIN;
+	snprintf(twin->id, sizeof(twin->id), "%.*st", VD_NAME_LEN - 2, b->id);
+	return vd_run("dmsetup table %s | dmsetup --noudevsync create %s", b->id, twin->id) ?:
+	       dm_node(twin->id, twin->path);
 }
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes)
@@ -405,7 +514,7 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	b->kind = kind;
 	b->bytes = bytes;
 	b->lbs = kind == VD_NULLB4096 || kind == VD_LOOP4096 ? 4096 : 512;
-	b->block = kind != VD_EXT4 && kind != VD_TMPFS && kind != VD_EXT4_DM;
+	b->block = kind != VD_EXT4 && kind != VD_TMPFS && kind != VD_EXT4_DM && kind != VD_TMPFS_SMALL;
 	snprintf(b->id, sizeof(b->id), "b%d_%d", getpid(), serial++);
 	switch (kind) {
 	case VD_EXT4:
@@ -418,7 +527,15 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	case VD_DM_MIXED:
 	case VD_DM_RECORD:
 	case VD_DM_RECORD_SLOW:
+	case VD_DM_RECORD_NARROW:
+	case VD_DM_RECORD_WAIT:
 		return mixed_make(b);
+	case VD_TMPFS_SMALL:
+		return small_make(b);
+	case VD_THIN:
+		return thin_make(b);
+	case VD_TWIN:
+		return -EINVAL;
 	case VD_LOOP4096:
 		return loop_make(b);
 	case VD_EXT4_DM:
@@ -438,16 +555,31 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 
 void vd_backing_free(struct vd_backing *b)
 {
-	bool dm = b->kind == VD_DM || b->kind == VD_DM_WAIT || mixed(b) || b->mnt[0];
+	bool dm = vd_backing_freezes(b);
 	char slow[VD_NAME_LEN + 1];
 
 	if (!b->id[0])
 		return;
-	if (b->kind == VD_LOOP4096) {
+	switch (b->kind) {
+	case VD_LOOP4096:
 		vd_run("losetup --detach %s", b->path);
 		unlink(b->mnt);
 		b->id[0] = 0;
 		return;
+	case VD_TMPFS_SMALL:
+		vd_run("umount %s && rmdir %s", b->mnt, b->mnt);
+		b->id[0] = 0;
+		return;
+	case VD_THIN:
+		thin_free(b);
+		b->id[0] = 0;
+		return;
+	case VD_TWIN:
+		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
+		b->id[0] = 0;
+		return;
+	default:
+		break;
 	}
 	if (b->mnt[0]) {
 		vd_backing_thaw(b);
@@ -566,6 +698,74 @@ int vd_backing_freeze(const struct vd_backing *b)
 int vd_backing_thaw(const struct vd_backing *b)
 {
 	return vd_run("dmsetup --noudevsync resume %s%s", b->id, late_half(b));
+}
+
+/* A table that is replaced takes what waits for it with it, so this is a thaw as well. */
+static int late_replace(const struct vd_backing *b, const char *table)
+{
+	return vd_run("dmsetup load %ss --table '%s'", b->id, table) ?: vd_backing_thaw(b);
+}
+
+int vd_backing_break(const struct vd_backing *b)
+{
+	char table[VD_PATH_LEN];
+
+	snprintf(table, sizeof(table), "0 %llu error", b->bytes / 1024);
+	return mixed(b) ? late_replace(b, table) : -EOPNOTSUPP;
+}
+
+int vd_backing_mend(const struct vd_backing *b)
+{
+	char table[VD_PATH_LEN];
+
+	late_table(b, table, sizeof(table));
+	return mixed(b) ? late_replace(b, table) : -EOPNOTSUPP;
+}
+
+/* 0 and what was written, or -errno. */
+static int write_all(const char *path, int flags, __u64 step)
+{
+	void *zero = aligned_alloc(4096, 4096);
+	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0600), ret = 0;
+	__u64 off;
+
+	if (fd < 0) {
+		free(zero);
+		return -errno;
+	}
+	memset(zero, 0, 4096);
+	for (off = 0; !ret; off += step)
+		if (pwrite(fd, zero, 4096, off) != 4096)
+			ret = -errno;
+	close(fd);
+	free(zero);
+	return ret;
+}
+
+/* A thin volume is filled from its first block on. */
+int vd_backing_fill(const struct vd_backing *b)
+{
+	char path[VD_PATH_LEN + 8];
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/filler", b->mnt);
+	if (b->kind == VD_TMPFS_SMALL)
+		ret = write_all(path, O_CREAT, 4096);
+	else if (b->kind == VD_THIN)
+		ret = write_all(b->path, O_DIRECT, VD_THIN_BLOCK);
+	else
+		return -EOPNOTSUPP;
+	return ret == -ENOSPC ? 0 : ret;
+}
+
+int vd_backing_unfill(const struct vd_backing *b)
+{
+	char path[VD_PATH_LEN + 8];
+
+	if (b->kind == VD_THIN)
+		return thin_table(b, "load", b->bytes);
+	snprintf(path, sizeof(path), "%s/filler", b->mnt);
+	return unlink(path) ? -errno : 0;
 }
 
 /* The kernel log */
