@@ -73,6 +73,29 @@ def upgrades(guest, disk, engines):
     in_guest(guest, "dmesg | grep -cE 'I/O error|blocked for more' || true")
 
 
+def fills_up(guest, disk):
+    """A disk without space: the guest waits, and goes on when there is some."""
+    guest.sh("dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null")
+    write = "dd if=/tmp/data of=/dev/vdb bs=1M oflag=direct conv=fsync"
+    print(f"    guest# {write} &", flush=True)
+    guest.sh(f"({write}; echo $? >/tmp/ended) >/tmp/said 2>&1 &")
+    deadline = time.monotonic() + 120
+    while not disk.total("parked"):
+        if time.monotonic() > deadline:
+            raise GuestError("nothing was parked")
+    host("df", "-h", "--output=size,used,avail", "/run/small")
+    host(CTL, "inflight", disk.name)
+    host(CTL, "events", disk.name)
+    in_guest(guest, "cat /tmp/ended 2>/dev/null || echo dd still waits; "
+             "dmesg | grep -c 'I/O error' || true")
+    host("mount", "-o", "remount,size=64m", "/run/small")
+    host(CTL, "retry", disk.name)
+    in_guest(guest, "wait; cat /tmp/said")
+    in_guest(guest, "[ $(cat /tmp/ended) = 0 ] && head -c 16M /dev/vdb | cmp - /tmp/data && "
+             "echo all 16 MiB are right")
+    host(CTL, "events", disk.name)
+
+
 CHECK = "cd /mnt/tree && sha256sum -c -s /mnt/sums && echo $(wc -l </mnt/sums) files are right; cd /"
 
 
@@ -91,10 +114,16 @@ def main():
     disk = Disk(CTL, "demo", "/run/images/demo.img", num_queues=2)
     print("    host#  vhost-blkctl " + " ".join(disk.command[1:]))
     host("ls", "-l", disk.node)
+    print("    And one on a file of 64 MiB, on a filesystem of 8:", flush=True)
+    os.makedirs("/run/small", exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=8m", "small", "/run/small")
+    host("truncate", "-s", "64M", "/run/small/small.img")
+    small = Disk(CTL, "small", "/run/small/small.img", on_write_error="park-enospc")
+    print("    host#  vhost-blkctl " + " ".join(small.command[1:]))
 
     tell("An unmodified QEMU under KVM, its guest a stock Debian kernel:")
     host("qemu-system-x86_64", "--version")
-    guest = Guest(kernel, initramfs, [disk.node], f"{TOP}/build/log/demo-guest.log")
+    guest = Guest(kernel, initramfs, [disk.node, small.node], f"{TOP}/build/log/demo-guest.log")
     print("    host#  " + " ".join(guest.command[:guest.command.index("-m")])
           + " ... " + " ".join(guest.command[-2:]), flush=True)
     print(f"           the guest is up after {guest.booted():.0f} s", flush=True)
@@ -112,6 +141,9 @@ def main():
     tell("While the guest copies files, the engine is exchanged: for another build, and back.")
     upgrades(guest, disk, Engines(CTL, [modules[1], other]))
 
+    tell("The small disk fills up. The guest waits instead of failing, until there is space.")
+    fills_up(guest, small)
+
     tell("The guest reboots ...")
     guest.start("umount /mnt; reboot -f")
     print(f"           and is back after {guest.booted():.0f} s", flush=True)
@@ -122,8 +154,9 @@ def main():
 
     tell("QEMU ends. The host looks into the file itself, by a way that is not ours:")
     guest.quit()
-    errors = disk.total("ioerrs")
+    errors = disk.total("ioerrs") + small.total("ioerrs")
     disk.delete()
+    small.delete()
     os.makedirs("/run/look", exist_ok=True)
     run("modprobe", "loop")
     host("mount", "-o", "loop,ro", "/run/images/demo.img", "/run/look")

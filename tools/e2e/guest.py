@@ -146,6 +146,18 @@ class Guest:
         said += [line for line in registers.splitlines() if line.startswith(("CPU#", "RIP="))]
         return "\n".join(said)
 
+    # What a guest that does not go on waits for.
+    WAITS = ("grep -H . /sys/block/vd?/inflight; grep -E 'CPU|virtio|LOC|RES' /proc/interrupts; "
+             "for t in $(pgrep -f ioengine | sed 's,.*,/proc/&/task,'); do for i in $t/*; do "
+             "echo $i $(cut -d' ' -f2,3 <$i/stat) $(cat $i/wchan); done; done; uptime; true")
+
+    def waits(self):
+        """What it waits for, in its own words."""
+        try:
+            return self.sh(self.WAITS, 20)
+        except (GuestError, OSError) as error:
+            return f"the guest does not answer: {error}"
+
     def line(self, deadline, what):
         """The console's next line."""
         line = self.serial.get(deadline, what)

@@ -22,11 +22,24 @@ class Machine:
 
     def __init__(self, kernel, initramfs, modules):
         self.kernel, self.initramfs, self.modules = kernel, initramfs, modules
-        self.guest = self.file = self.block = None
+        self.guest = self.file = self.block = self.full = None
+
+    def disks(self):
+        """Those that are there."""
+        return [disk for disk in (self.file, self.block, self.full) if disk]
+
+
+def until(condition, what, timeout=60):
+    """Waits for a condition, which nothing tells of."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise GuestError(f"{what}: not within {timeout} s")
+        threading.Event().wait(0.1)
 
 
 def up(m):
-    """two modules, a disk on a file, one on a block device, and a guest that has both"""
+    """two modules, disks on a file, a block device and too small a tmpfs, a guest that has them"""
     run(f"{TOP}/tools/vm/insert", *m.modules)
     insert_kvm()
     run("mkfs.ext4", "-q", "/dev/vda")
@@ -42,7 +55,12 @@ def up(m):
     m.file = Disk(CTL, "file", "/run/images/disk.img", num_queues=QUEUES, serial="on-a-file")
     m.block = Disk(CTL, "block", "/dev/e2e" if os.path.exists("/dev/e2e") else "/dev/nullb0",
                    num_queues=QUEUES, serial="on-a-block-device", packed=True)
-    m.guest = Guest(m.kernel, m.initramfs, [m.file.node, m.block.node],
+    os.makedirs("/run/small", exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=8m", "small", "/run/small")
+    run("truncate", "-s", "64M", "/run/small/disk.img")
+    m.full = Disk(CTL, "full", "/run/small/disk.img", num_queues=QUEUES,
+                  on_write_error="park-enospc")
+    m.guest = Guest(m.kernel, m.initramfs, [disk.node for disk in m.disks()],
                     f"{TOP}/build/log/e2e-guest.log", cpus=QUEUES, memory="1G")
     print(f"# the guest was up after {m.guest.booted():.0f} s", flush=True)
 
@@ -95,18 +113,15 @@ def load(m):
                  "--name=b1 --filename=/dev/vdb --offset=64m")
     m.guest.sh("rm -f /tmp/enough; "
                f"(s=0; while [ $s = 0 ] && [ ! -e /tmp/enough ]; do {fio}; s=$?; done; exit $s) & job=$!")
-    deadline = time.monotonic() + 60
-    while m.file.total("writes") <= before[0] + 50 or m.block.total("writes") <= before[1] + 50:
-        if time.monotonic() > deadline:
-            raise GuestError("fio doesn't get going")
-        threading.Event().wait(0.2)
+    until(lambda: m.file.total("writes") > before[0] + 50 and
+          m.block.total("writes") > before[1] + 50, "fio gets going")
 
 
 def stop_cont(m):
     """stop and cont under load: nothing moves while stopped, fio's data is right"""
     load(m)
     # Often: a notification that is lost in one cont of fifty hangs a guest for good.
-    for _ in range(30):
+    for _ in range(50):
         m.guest.qmp("stop")
         frozen = [(d.show()["queues"]) for d in (m.file, m.block)]
         assert all(q["depth"] == 0 for queues in frozen for q in queues), "requests are still out"
@@ -114,12 +129,28 @@ def stop_cont(m):
         m.guest.qmp("query-block")
         assert counts == [m.file.total("requests"), m.block.total("requests")], "it moved"
         m.guest.qmp("cont")
-        deadline = time.monotonic() + 30
-        while m.block.total("requests") == counts[1] and m.file.total("requests") == counts[0]:
-            if time.monotonic() > deadline:
-                raise GuestError("nothing moves after cont")
-            threading.Event().wait(0.1)
+        until(lambda: m.block.total("requests") > counts[1] or
+              m.file.total("requests") > counts[0], "it moves after cont", 30)
     m.guest.sh("touch /tmp/enough; wait $job || { cat /tmp/fio.out; false; }", 180)
+
+
+def full_disk(m):
+    """a disk fills up: the guest waits, over stop and cont, and goes on when there is space"""
+    m.guest.sh(f"({FIO} --size=24m --iodepth=32 --name=full --filename=/dev/vdc) & job=$!")
+    until(lambda: m.full.total("parked") > 0, "a request is parked")
+    for _ in range(5):
+        m.guest.qmp("stop")
+        assert m.full.total("kept") > 0 and m.full.total("depth") == 0, m.full.show()["queues"]
+        m.guest.qmp("cont")
+        until(lambda: m.full.total("parked") > 0, "it is parked again after cont")
+    events = run(CTL, "events", "full")
+    assert "parked" in events and "kept" in events and "healed" not in events, events
+    # Others do not notice.
+    m.guest.sh("dd if=/dev/vdb of=/dev/null bs=1M count=8 iflag=direct 2>/dev/null", 60)
+    run("mount", "-o", "remount,size=64m", "/run/small")
+    run(CTL, "retry", "full")
+    m.guest.sh("wait $job || { cat /tmp/fio.out; false; }", 120)
+    assert m.full.total("parked") == 0 and m.full.total("ioerrs") == 0, m.full.show()["queues"]
 
 
 def system_reset(m):
@@ -139,6 +170,7 @@ def no_errors(m):
         for q in disk.show()["queues"]:
             assert q["ioerrs"] == 0 and q["broken"] == 0, q
             assert q["requests"] > 0, f"queue {q['index']} of {disk.name} was never used"
+    assert m.full.total("broken") == 0 and m.full.total("ioerrs") == 0, m.full.show()["queues"]
     bad = m.guest.sh("dmesg | grep -iE 'I/O error|EXT4-fs (error|warning)|timed out|blocked' || true")
     assert not bad, bad
 
@@ -149,9 +181,9 @@ def from_outside(m):
     m.guest.quit()
     said = m.guest.qemu_said()
     assert not said, said
-    assert m.file.show()["state"] == "free" and m.block.show()["state"] == "free"
-    m.file.delete()
-    m.block.delete()
+    for disk in m.disks():
+        assert disk.show()["state"] == "free", disk.name
+        disk.delete()
     os.makedirs("/run/look", exist_ok=True)
     run("modprobe", "loop")
     run("mount", "-o", "loop,ro", "/run/images/disk.img", "/run/look")
@@ -164,7 +196,7 @@ def unload(m):
     run(f"{TOP}/tools/vm/insert", "--remove", *m.modules)
 
 
-TESTS = (up, identity, filesystem, reboot, fio_both, stop_cont, system_reset, no_errors,
+TESTS = (up, identity, filesystem, reboot, fio_both, stop_cont, full_disk, system_reset, no_errors,
          from_outside, unload)
 
 
@@ -187,7 +219,7 @@ def main():
                 print(f"not ok {rest} {TESTS[rest - 1].__doc__}: not run")
             if m.guest and m.guest.qemu.poll() is None:
                 for said in (m.guest.state(), *(run(CTL, "show", disk.name, check=False)
-                                                for disk in (m.file, m.block))):
+                                                for disk in m.disks())):
                     print("#   " + said.replace("\n", "\n#   "))
                 m.guest.qemu.kill()
             if m.guest:

@@ -231,6 +231,28 @@ class Test:
         load.stop()
         return f"a pause of {one[0]:.0f} ms, {one[2]} requests out"
 
+    def post_mortem(self):
+        """Where everything stands; last, whether an exchange makes it go on. After one each ring is
+        looked at and each driver notified: what then goes on with avail_idx where it was waited
+        for a notification, and what had it move at once was not served."""
+        said = [self.guest.state(), self.guest.waits(), self.indexes()]
+        before = sum(d.total("requests") for d in self.disks.values())
+        try:
+            self.engines.exchange()
+            said.append("one more exchange\n" + self.indexes())
+            until(lambda: sum(d.total("requests") for d in self.disks.values()) > before,
+                  "a request after one more exchange", 20)
+            said.append("it went on")
+        except GuestError as error:
+            said.append(str(error))
+        return "\n".join(said)
+
+    def indexes(self):
+        """Where the queues stand."""
+        return "\n".join(f"{name} queue {q['index']}: avail_idx {q['avail_idx']} used_idx "
+                         f"{q['used_idx']} calls {q['calls']} kicks {q['kicks']}"
+                         for name, disk in self.disks.items() for q in disk.show()["queues"])
+
     def silence(self):
         """Nobody saw an error."""
         bad = self.guest.sh("dmesg | grep -E 'I/O error|blk_update_request|critical .* error|hung_task|"
@@ -259,6 +281,11 @@ def spread(numbers):
     return f"{min(numbers):.0f}/{statistics.median(numbers):.0f}/{max(numbers):.0f}"
 
 
+def comment(text):
+    """Lines for people."""
+    print("#   " + text.replace("\n", "\n#   "), flush=True)
+
+
 def main():
     kernel, initramfs, count, *modules = sys.argv[1:]
     half = (int(count) + 1) // 2
@@ -282,12 +309,14 @@ def main():
             print(f"not ok {tap.number} {title}: not run")
         elif not tap.test(title, function, *arguments):
             lost = True
+            if t.guest and t.guest.qemu.poll() is None:
+                comment(t.post_mortem())
             for disk in t.disks.values():
-                print("#   " + run(CTL, "show", disk.name, check=False).replace("\n", "\n#   "))
+                comment(run(CTL, "show", disk.name, check=False))
     if t.guest and t.guest.qemu.poll() is None:
         t.guest.qemu.kill()
         t.guest.qemu.wait()
-        print("#   QEMU: " + t.guest.qemu_said().replace("\n", "\n#   "), flush=True)
+        comment("QEMU: " + t.guest.qemu_said())
     tap.end()
 
 
