@@ -44,7 +44,7 @@ check-quick: setup ## what takes seconds: tree rules, userspace and UML tests
 check-debug: setup ## all in-kernel tests under a debug kernel: KASAN, lockdep, kmemleak
 	@tools/checks/run debug-all
 
-soak: setup ## for long: 200 exchanges of the engine under a guest, 200 kills of each kind of VMM
+soak: setup ## for long: 200 exchanges of the engine under a guest, 200 kills of each kind of VMM, 500 migrations
 	@tools/checks/run --progress soak
 
 modules: ## the two modules (this is the default)
@@ -53,9 +53,10 @@ modules: ## the two modules (this is the default)
 modules_install: ## install the modules for the kernel of KDIR (INSTALL_MOD_PATH= is honoured)
 	+$(kbuild) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) modules_install
 
-tools: ## vhost-blkctl and vhost-inflightd
+tools: ## vhost-blkctl, vhost-inflightd and the example that migrates
 	+$(MAKE) -C tools/vhost-blkctl
 	+$(MAKE) -C tools/supervisor
+	+$(MAKE) -C tools/migrate
 
 install: modules tools modules_install ## modules, tools, udev rule, systemd unit, manual pages, headers
 	+$(MAKE) -C tools/vhost-blkctl DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) install
@@ -109,6 +110,6 @@ selftests: tools ### build the selftests (tools/checks/selftests runs them)
 
 clean: ## what the build made; built kernels stay in the cache
 	+$(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
-	@for d in tools/native tools/vhost-blkctl tools/supervisor tools/testing/selftests/vhost_blk; do \
+	@for d in tools/native tools/vhost-blkctl tools/supervisor tools/migrate tools/testing/selftests/vhost_blk; do \
 		[ ! -e $$d/Makefile ] || $(MAKE) -s -C $$d clean || exit 1; done
 	rm -rf build

@@ -30,6 +30,9 @@ static void vinf_dev_release(struct device *device)
 	struct vinf_dev *dev = container_of(device, struct vinf_dev, device);
 	int i;
 
+	/* A worker that was overtaken by its device's end may have armed the one, late. */
+	cancel_delayed_work_sync(&dev->stop_work);
+	cancel_delayed_work_sync(&dev->heal_work);
 	for (i = 0; i < dev->nr_queues; i++)
 		vinf_queue_destroy(&dev->queue[i]);
 	kvfree(dev->queue);
@@ -218,6 +221,7 @@ unsigned int vinf_dev_orphans(struct vinf_dev *dev)
 static void vinf_dev_config_tell(struct vinf_dev *dev)
 {
 	lockdep_assert_held(&dev->config_lock);
+	vinf_config_refresh(dev);
 	dev->config_called = true;
 	if (dev->config_call)
 		eventfd_signal(dev->config_call);
@@ -258,7 +262,6 @@ void vinf_dev_config_quiet(struct vinf_dev *dev, bool quiet)
 	dev->config_quiet = quiet;
 	if (!quiet && dev->config_late) {
 		dev->config_late = false;
-		vinf_config_refresh(dev);
 		vinf_dev_config_tell(dev);
 	}
 	spin_unlock_irqrestore(&dev->config_lock, flags);

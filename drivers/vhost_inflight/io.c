@@ -58,7 +58,11 @@ static bool vinf_io_kept(struct vinf_io *io)
 		list_add_tail(&io->link, &q->retry);
 		/* Under the lock: with the last one released the queue may go. */
 		vinf_rest_hint(q->dev);
-		/* The stop may just have been called off. */
+		/*
+		 * The stop may just have been called off: vinf_unquiesce() wakes a worker that
+		 * finds the request here, or we see it.
+		 */
+		smp_mb();
 		if (READ_ONCE(q->keep) != VINF_KEEP_ALL)
 			queue_delayed_work(system_wq, &q->retry_work, 0);
 	}
@@ -138,6 +142,8 @@ void vinf_io_drop(struct vinf_queue *q, u32 event)
 		/* A part of a read may have been done. */
 		if (unlikely(q->log))
 			vinf_log_read(q->log, io);
+		if (io->bounce)
+			vinf_bounce_put(io);
 		io->req.busy = 0;
 		vinf_io_release(io);
 	}
@@ -164,6 +170,23 @@ static void vinf_io_work(struct work_struct *work)
 }
 
 /**
+ * vinf_io_queue - have a request's step done by a workqueue
+ * @io: request with @step, the caller's alone; not any more
+ * @wq: workqueue
+ *
+ * Context: any.
+ */
+void vinf_io_queue(struct vinf_io *io, struct workqueue_struct *wq)
+{
+	/*
+	 * It is nobody else's, so it is not queued. But cancel_work() in vinf_io_keep() and
+	 * vinf_io_cancel() claims also an idle item for an instant, with interrupts off.
+	 */
+	while (!queue_work(wq, &io->work))
+		cpu_relax();
+}
+
+/**
  * vinf_io_defer - go on with a request in the device's workqueue
  * @io: request, the caller's alone; not any more
  * @step: what to do there, unless the owner is dead by then
@@ -173,7 +196,7 @@ static void vinf_io_work(struct work_struct *work)
 void vinf_io_defer(struct vinf_io *io, void (*step)(struct vinf_io *io))
 {
 	io->step = step;
-	queue_work(io->q->dev->wq, &io->work);
+	vinf_io_queue(io, io->q->dev->wq);
 }
 
 static void vinf_io_submit_blocking(struct vinf_io *io)
@@ -305,6 +328,8 @@ void vinf_io_refused(struct vinf_io *io, bool progress)
 	unsigned long flags;
 	bool dead;
 
+	if (vinf_io_kept(io))
+		return;
 	WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_REFUSED);
 	spin_lock_irqsave(&q->retry_lock, flags);
 	/* Under the lock: vinf_io_cancel() comes after @dead and takes what is on the list. */
@@ -346,7 +371,7 @@ static bool vinf_io_retry_one(struct vinf_io *io, bool alone)
 	if (ret == -ECANCELED)
 		vinf_io_cancelled(io);
 	if (ret) {
-		vinf_io_end(io, ret);
+		vinf_io_failed(io, ret);
 		return true;
 	}
 	if (alone && io->tries > VINF_MAX_TRIES) {
@@ -426,7 +451,8 @@ unsigned int vinf_io_unsent(struct vinf_queue *q)
  * @q: queue, @dead
  *
  * Retries, parked requests, those that wait for a bounce buffer and work that has not begun come
- * back with -ECANCELED.  May be called again; what was about to go on one of the lists looks at @dead first.
+ * back with -ECANCELED.  May be called again; what was about to go on one of the lists looks at
+ * @dead first.
  *
  * Context: process; the pool stays.
  */

@@ -252,8 +252,9 @@ static bool vinf_reap(struct vinf_dev *dev)
 		queue_work(vinf_wq, &q->orphan_work);
 	}
 	vinf_set_owner(dev, NULL, NULL);
-	vinf_config_forget(dev);
 	vinf_forget(dev);
+	/* Behind it: a change that waited for the device to go on is told then. */
+	vinf_config_forget(dev);
 	dev->region_ours = false;
 	dev->backend_acked = 0;
 	WRITE_ONCE(dev->claim, NULL);

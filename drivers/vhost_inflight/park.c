@@ -44,6 +44,8 @@ static bool vinf_may_park(const struct vinf_io *io, int err)
 						  READ_ONCE(dev->on_write_error);
 	int i;
 
+	if (READ_ONCE(dev->reporting))
+		return false;
 	for (i = 0; i < ARRAY_SIZE(vinf_passing); i++)
 		if (vinf_passing[i].err == err)
 			return policy >= vinf_passing[i].least;
@@ -128,7 +130,7 @@ static void vinf_park(struct vinf_io *io, int err)
 	io->req.error = err;
 	io->step = vinf_park_step;
 	/* Not the device's own, whose threads may all wait for the disk. */
-	queue_work(vinf_wq, &io->work);
+	vinf_io_queue(io, vinf_wq);
 }
 
 /**
@@ -231,6 +233,32 @@ unsigned int vinf_park_retry(struct vinf_dev *dev, bool tell)
 	for (i = 0; i < dev->nr_queues; i++)
 		n += vinf_park_retry_queue(&dev->queue[i], tell);
 	return n;
+}
+
+/**
+ * vinf_park_report - have parked requests end with the error that they have
+ * @dev: device
+ *
+ * Context: process, vinf_dev.lock held.
+ */
+void vinf_park_report(struct vinf_dev *dev)
+{
+	struct vinf_io *io, *next;
+	LIST_HEAD(list);
+	int i;
+
+	lockdep_assert_held(&dev->lock);
+	for (i = 0; i < dev->nr_queues; i++) {
+		struct vinf_queue *q = &dev->queue[i];
+
+		spin_lock_irq(&q->retry_lock);
+		vinf_park_take(q, &list);
+		spin_unlock_irq(&q->retry_lock);
+	}
+	list_for_each_entry_safe(io, next, &list, link) {
+		list_del_init(&io->link);
+		vinf_io_end(io, io->req.error);
+	}
 }
 
 /* By itself, and ever more slowly while that does not help. */

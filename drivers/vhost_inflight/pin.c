@@ -299,6 +299,10 @@ int vinf_pin_again(struct vinf_io *io)
 	io->moved = 0;
 	io->chunk = io->req.len;
 	ret = vinf_pin(io, segs, io->nr_segs, &err);
-	kvfree(segs);
-	return ret ?: err;
+	ret = ret ?: err;
+	if (ret)
+		io->segs = segs;
+	else
+		kvfree(segs);
+	return ret;
 }

@@ -74,8 +74,8 @@ void vinf_queue_leave_nothing(struct vinf_queue *q)
  * vinf_queue_forget - what a reset does to a queue that does not run
  * @q: queue
  *
- * What it left in the region is listed for as long as it may go on with it. Eventfds stay bound: vhost keeps them, and QEMU does not bind its kick again after a reset that
- * it did not ask for.
+ * What it left in the region is listed for as long as it may go on with it. Eventfds stay bound:
+ * vhost keeps them, and QEMU does not bind its kick again after a reset that it did not ask for.
  *
  * Context: vinf_dev.lock held, or the device is not visible yet.
  */
@@ -115,30 +115,14 @@ static bool vinf_queue_resumes(const struct vinf_queue *q)
 		(pos->used == was->used && pos->used_wrap == was->used_wrap));
 }
 
-/* A new driver: what was kept for the one before is not its. */
-static void vinf_queue_drop_kept(struct vinf_queue *q)
+/* A new driver: what was kept for the one before is not its; vinf_dev.lock held. */
+void vinf_queue_drop_kept(struct vinf_queue *q)
 {
 	if (!q->resumes)
 		return;
 	vinf_queue_leave_nothing(q);
 	vinf_region_void(q);
 	vinf_event(q->dev, VHOST_INFLIGHT_EVENT_DROPPED, q, NULL, 0);
-}
-
-/* 0 or the errno of &vinf_engine_ops.start. */
-static int vinf_queue_hand_over(struct vinf_queue *q)
-{
-	int ret;
-
-	if (!q->engine)
-		return -ENXIO;
-	ret = q->engine->start(&q->vq);
-	if (ret == -EUCLEAN && q->resumes) {
-		/* The ring is another one after all, and its base was the same by chance. */
-		vinf_queue_drop_kept(q);
-		ret = q->engine->start(&q->vq);
-	}
-	return ret;
 }
 
 /**
@@ -200,9 +184,12 @@ int vinf_queue_start(struct vinf_queue *q)
 	ret = vinf_ring_map(q);
 	if (ret)
 		goto err_iotlb;
+	/* The base of a new driver can be the same by chance. */
+	if (q->resumes && vinf_ring_moved_on(q, q->resume_pos.used))
+		vinf_queue_drop_kept(q);
 	/* With the lock held: an exchange of engines finds the queue running, or we find none. */
 	q->engine = vinf_engine_get();
-	ret = vinf_queue_hand_over(q);
+	ret = q->engine ? q->engine->start(&q->vq) : -ENXIO;
 	vinf_ring_log(q);
 	if (ret)
 		goto err_engine;

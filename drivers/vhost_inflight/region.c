@@ -130,6 +130,12 @@ int vinf_region_ready(struct vinf_dev *dev)
 	return 0;
 }
 
+/* Is all of a device's region there?  vinf_dev.lock held. */
+bool vinf_region_whole(const struct vinf_dev *dev)
+{
+	return !dev->region || vinf_shm_whole(&dev->region->shm);
+}
+
 /**
  * vinf_region_set - VHOST_INFLIGHT_SET_FD
  * @dev: device, features negotiated, not DRIVER_OK

@@ -12,7 +12,7 @@
 /* Those that are in @io->ranges. */
 static u32 vinf_io_nr_ranges(const struct vinf_io *io)
 {
-	bool has = io->started && vinf_io_changes(io) && io->req.op != VINF_OP_WRITE;
+	bool has = (io->started || io->left) && vinf_io_changes(io) && io->req.op != VINF_OP_WRITE;
 
 	return has && io->req.nr_ranges <= VINF_MAX_RANGES ? io->req.nr_ranges : 0;
 }
@@ -82,7 +82,8 @@ static u32 vinf_queue_describe(const struct vinf_queue *q, struct vhost_inflight
 		 * The disk's, or the engine's, which may hold back what has its answer, or kept of
 		 * a queue that is stopped.
 		 */
-		if (!io->started && !io->left && !(q->engine && i < q->vq.num && q->engine->holds(&q->vq, i)))
+		if (!io->started && !io->left &&
+		    !(q->engine && i < q->vq.num && q->engine->holds(&q->vq, i)))
 			continue;
 		if (n < room)
 			vinf_io_describe(io, &r[n]);

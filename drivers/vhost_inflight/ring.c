@@ -327,6 +327,26 @@ int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area)
 }
 
 /**
+ * vinf_ring_moved_on - is it another ring than the one that a queue left?
+ * @q: queue with its rings mapped
+ * @used: used position that it left
+ *
+ * A new driver's is empty.  Only a split ring tells; a packed one's base has the position.
+ *
+ * Context: process, q->lock held.
+ *
+ * Return: true if the index in the ring is another one.
+ */
+bool vinf_ring_moved_on(const struct vinf_queue *q, u16 used)
+{
+	const struct vring_used *ring = q->vq.rings.device;
+
+	lockdep_assert_held(&q->lock);
+	return !vinf_ring_layout(q->vq.features)->wraps &&
+	       le16_to_cpu((__force __le16)READ_ONCE(ring->idx)) != used;
+}
+
+/**
  * vinf_ring_log - the engine was at work
  * @q: queue with its rings mapped
  *

@@ -47,6 +47,8 @@ void vinf_quiesce(struct vinf_dev *dev, const struct vinf_queue *only, enum vinf
 		if (!vinf_concerns(q, only))
 			continue;
 		WRITE_ONCE(q->vq.quiesce, 1);
+		if (q->keep == VINF_KEEP_ALL && keep != VINF_KEEP_ALL)
+			vinf_park_sort(q);
 		WRITE_ONCE(q->keep, keep);
 		if (keep == VINF_KEEP_ALL)
 			vinf_io_keep(q);
@@ -154,7 +156,6 @@ bool vinf_stop_at_rest(struct vinf_dev *dev, const struct vinf_queue *only, u32 
 	return rest;
 }
 
-
 /*
  * Take nothing new, wait until everything taken is published or kept, stop the queues.  On failure
  * they run on as before, or do not, in a stop.
@@ -172,10 +173,35 @@ static int vinf_drain(struct vinf_dev *dev, struct vinf_queue *only, enum vinf_k
 		ret = vinf_wait_at_rest(dev, only);
 	} while (!ret && !vinf_stop_at_rest(dev, only, event));
 	trace_vinf_drain(dev, ret);
-	if (ret && dev->stand == VINF_RUNNING)
+	if (ret && dev->stand == VINF_RUNNING) {
 		vinf_unquiesce(dev, only);
-	else if (ret)
+	} else if (ret) {
 		vinf_quiesce(dev, only, vinf_stop_keep(dev->stop.mode));
+		vinf_park_arm(dev);
+	}
+	return ret;
+}
+
+/*
+ * Of a device that runs everything taken is given back, what is parked with the error that it has:
+ * a VMM may have asked for a SUSPEND before, did not get it, and goes on where the used ring says.
+ * But not before it is sure that the rest comes back.
+ */
+static int vinf_drain_running(struct vinf_dev *dev)
+{
+	int ret;
+
+	vinf_quiesce(dev, NULL, VINF_KEEP_PARKED);
+	ret = vinf_wait_at_rest(dev, NULL);
+	if (ret) {
+		trace_vinf_drain(dev, ret);
+		vinf_unquiesce(dev, NULL);
+		return ret;
+	}
+	WRITE_ONCE(dev->reporting, true);
+	vinf_park_report(dev);
+	ret = vinf_drain(dev, NULL, VINF_KEEP_NOTHING, VHOST_INFLIGHT_EVENT_DROPPED);
+	WRITE_ONCE(dev->reporting, false);
 	return ret;
 }
 
@@ -300,7 +326,7 @@ static void vinf_queue_reset(struct vinf_queue *q)
 {
 	if (q->dev->stand == VINF_OFF && q->resumes)
 		return;
-	q->resumes = q->kept;
+	q->resumes = q->stopped && q->kept;
 	q->resume_pos = q->vq.pos;
 	if (!q->resumes)
 		vinf_region_void(q);
@@ -312,8 +338,10 @@ static int vinf_reset(struct vinf_dev *dev)
 	int i, ret;
 
 	if (move->act == VINF_DO_DRAIN) {
-		ret = vinf_drain(dev, NULL, vinf_stop_keep(dev->stop.mode) ?: VINF_KEEP_PARKED,
-				 VHOST_INFLIGHT_EVENT_DROPPED);
+		ret = dev->stand == VINF_RUNNING ?
+			vinf_drain_running(dev) :
+			vinf_drain(dev, NULL, vinf_stop_keep(dev->stop.mode) ?: VINF_KEEP_PARKED,
+				   VHOST_INFLIGHT_EVENT_DROPPED);
 		if (ret)
 			return ret;
 		for (i = 0; i < dev->nr_queues; i++)
@@ -328,7 +356,7 @@ static int vinf_reset(struct vinf_dev *dev)
 
 static int vinf_driver_ok(struct vinf_dev *dev)
 {
-	int ret;
+	int i, ret;
 
 	if (!dev->owned)
 		return -EPERM;
@@ -340,7 +368,12 @@ static int vinf_driver_ok(struct vinf_dev *dev)
 	ret = vinf_region_ready(dev);
 	if (ret)
 		return ret;
-	return vinf_start_queues(dev);
+	ret = vinf_start_queues(dev);
+	/* A driver that does not use a queue does not go on with it. */
+	for (i = 0; !ret && i < dev->nr_queues; i++)
+		if (!dev->queue[i].running)
+			vinf_queue_drop_kept(&dev->queue[i]);
+	return ret;
 }
 
 /* As GET_STATUS tells it; takes no lock. */
@@ -419,8 +452,9 @@ int vinf_set_status(struct vinf_dev *dev, u8 status)
  *
  * Context: process, vinf_dev.lock held.
  *
- * Return: 0; -EBUSY while a stop runs or is stalled; -ETIMEDOUT after the device's drain timeout, -EINTR when the caller is killed,
- * -EOWNERDEAD when the owner died meanwhile: in each of these the device runs on.
+ * Return: 0; -EBUSY while a stop runs or is stalled; -ETIMEDOUT after the device's drain timeout,
+ * -EINTR when the caller is killed, -EOWNERDEAD when the owner died meanwhile: in each of these the
+ * device runs on.
  */
 int vinf_suspend(struct vinf_dev *dev)
 {

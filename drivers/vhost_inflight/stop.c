@@ -72,7 +72,8 @@ static void vinf_stop_begin(struct vinf_dev *dev, u8 bits)
 		struct vinf_queue *q = &dev->queue[i];
 
 		q->stop_requests = READ_ONCE(q->vq.stat[VINF_STAT_REQUESTS]);
-		q->stop_held = vinf_queue_held_back(q, jiffies + VINF_STOP_AGAIN);
+		q->stop_held = q->running ?
+			vinf_queue_held_back(q, jiffies + VINF_STOP_AGAIN) : q->kept_held;
 	}
 	vinf_quiesce(dev, NULL, vinf_stop_keep(stop->mode));
 	/* Nothing else may come for which they would be tried. */
@@ -210,7 +211,8 @@ static int vinf_stop_leave(struct vinf_dev *dev, const struct vinf_move *move)
  *
  * Context: process, in the owner's memory, vinf_dev.lock held.
  *
- * Return: 0; the errnos of vinf_queue_start(), and it stands still.
+ * Return: 0; -ESTALE when a part of the inflight region was punched out of its file; the errnos of
+ * vinf_queue_start(), and it stands still.
  */
 int vinf_stop_set(struct vinf_dev *dev, u8 bits)
 {
@@ -224,6 +226,9 @@ int vinf_stop_set(struct vinf_dev *dev, u8 bits)
 	move = vinf_move(dev->stand, bits ? VINF_ON_STOP : VINF_ON_CONT);
 	switch (move->act) {
 	case VINF_DO_BEGIN:
+		/* What is kept would be in there. */
+		if (!vinf_region_whole(dev))
+			return -ESTALE;
 		vinf_stop_begin(dev, bits);
 		break;
 	case VINF_DO_GO:
@@ -288,7 +293,7 @@ int vinf_stop_info(struct vinf_dev *dev, struct vhost_inflight_stop_info *info)
 	const struct vinf_stop *stop = &dev->stop;
 	unsigned long end = dev->stand == VINF_STOPPING ? jiffies : stop->end;
 	struct vinf_queue *q;
-	u32 depth, held;
+	u32 depth, held, answered;
 
 	lockdep_assert_held(&dev->lock);
 	if (info->index >= dev->nr_queues)
@@ -300,8 +305,8 @@ int vinf_stop_info(struct vinf_dev *dev, struct vhost_inflight_stop_info *info)
 	info->mode = stop->mode;
 	info->elapsed_ms = jiffies_to_msecs(end - stop->begin);
 	held = q->running ? vinf_queue_held_back(q, jiffies + VINF_STOP_LOOK) : q->kept_held;
-	info->published = READ_ONCE(q->vq.stat[VINF_STAT_REQUESTS]) + q->stop_held -
-			  (q->stop_requests + held);
+	answered = READ_ONCE(q->vq.stat[VINF_STAT_REQUESTS]) - q->stop_requests + q->stop_held;
+	info->published = answered - min(answered, held);
 	if (!q->running) {
 		info->kept = q->kept;
 		return 0;

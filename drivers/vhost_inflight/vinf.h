@@ -261,6 +261,7 @@ void vinf_io_module_exit(void);
 
 void vinf_io_submit(struct vinf_io *io, bool may_block);
 void vinf_io_block(struct vinf_io *io);
+void vinf_io_queue(struct vinf_io *io, struct workqueue_struct *wq);
 void vinf_io_defer(struct vinf_io *io, void (*step)(struct vinf_io *io));
 void vinf_io_refused(struct vinf_io *io, bool progress);
 void vinf_io_window_done(struct vinf_io *io);
@@ -271,6 +272,7 @@ void vinf_io_end(struct vinf_io *io, int err);
 void vinf_io_failed(struct vinf_io *io, int err);
 unsigned int vinf_park_take(struct vinf_queue *q, struct list_head *list);
 void vinf_park_step(struct vinf_io *io);
+void vinf_park_report(struct vinf_dev *dev);
 unsigned int vinf_park_retry(struct vinf_dev *dev, bool tell);
 void vinf_park_sort(struct vinf_queue *q);
 void vinf_park_arm(struct vinf_dev *dev);
@@ -367,6 +369,7 @@ int vinf_ring_pin(const struct vinf_queue *q, const struct vinf_map *map,
 void vinf_ring_unpin(struct vinf_area_map *area);
 int vinf_ring_remap(struct vinf_queue *q, struct vinf_area_map *area);
 void vinf_ring_log(struct vinf_queue *q);
+bool vinf_ring_moved_on(const struct vinf_queue *q, u16 used);
 
 /* ---- shm.c: shared memory that userspace has, too ---- */
 
@@ -407,6 +410,7 @@ void vinf_log_put(struct vinf_log *log);
 struct vinf_region;
 
 int vinf_region_ready(struct vinf_dev *dev);
+bool vinf_region_whole(const struct vinf_dev *dev);
 int vinf_region_set(struct vinf_dev *dev, const struct vhost_inflight_fd *arg);
 struct file *vinf_region_get(struct vinf_dev *dev, struct vhost_inflight_fd *arg);
 void *vinf_region_queue(const struct vinf_dev *dev, u16 index);
@@ -629,6 +633,7 @@ struct vinf_dev {
 	bool config_late;		/* config_lock: there was a change meanwhile */
 
 	atomic_t parked;		/* A: requests of all queues */
+	bool reporting;			/* D to change, A: nothing is parked, for a reset */
 	u32 heal_ms;			/* A: until they are tried again by themselves */
 	struct delayed_work heal_work;
 	struct vinf_events events;
@@ -666,6 +671,7 @@ void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index);
 void vinf_queue_destroy(struct vinf_queue *q);
 void vinf_queue_forget(struct vinf_queue *q);
 int vinf_queue_start(struct vinf_queue *q);
+void vinf_queue_drop_kept(struct vinf_queue *q);
 u32 vinf_queue_held_back(struct vinf_queue *q, unsigned long deadline);
 void vinf_queue_leave(struct vinf_queue *q);
 void vinf_queue_leave_nothing(struct vinf_queue *q);

@@ -120,7 +120,7 @@ struct vhost_inflight_info {
 enum vhost_inflight_on_error {
 	VHOST_INFLIGHT_ON_ERROR_REPORT		= 0,	/* the driver sees it */
 	VHOST_INFLIGHT_ON_ERROR_PARK_ENOSPC	= 1,	/* parked when there was no space */
-	VHOST_INFLIGHT_ON_ERROR_PARK		= 2,	/* likewise, and when the disk was not there */
+	VHOST_INFLIGHT_ON_ERROR_PARK		= 2,	/* likewise, and what may be a lost disk */
 };
 
 /* struct vhost_inflight_queue_info::state */
@@ -356,7 +356,8 @@ struct vhost_inflight_fd {
  * descriptor is close-on-exec, and its file can neither grow nor shrink if it is ours.
  *
  * The region is there from DRIVER_OK on. A reset makes it fresh and keeps it, unless features are
- * negotiated that need another size. After the end of an owner it is to be had until the next
+ * negotiated that need another size; that of a device that stands still with something in it is
+ * fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be had until the next
  * DRIVER_OK.
  *
  *  - ENODATA: there is none yet.
@@ -660,7 +661,7 @@ struct vhost_inflight_stop_info {
  * reported to the driver: it stays in flight, the driver waits for it, and it is tried again: by
  * command, VHOST_INFLIGHT_RETRY, or by itself, after @retry_ms of struct vhost_inflight_info, and
  * after twice the time whenever that fails, up to 64 times of it. It is an event, see
- * VHOST_INFLIGHT_GET_EVENT. A reset of a running device drops it.
+ * VHOST_INFLIGHT_GET_EVENT. A reset of a running device ends it with the error that it has.
  */
 
 /**
@@ -679,7 +680,8 @@ struct vhost_inflight_retry {
  * Argument: struct vhost_inflight_retry. Any process that has the node open may call it, in any
  * state. All of the device's parked requests are on their way when it returns, those of a queue in
  * the order in which they were taken. It waits for nothing; one that fails again is parked again,
- * which is an event; it is none when it was tried by itself, and failed in the same way. While a stop that preserves, or a SUSPEND, runs they stay where they are.
+ * which is an event; it is none when it was tried by itself, and failed in the same way. While a
+ * stop that preserves, or a SUSPEND, runs they stay where they are.
  *
  *  - EINTR: the caller is being killed.
  */
@@ -690,8 +692,9 @@ struct vhost_inflight_retry {
  * @VHOST_INFLIGHT_EVENT_PARKED: the disk failed a request, which waits to be tried again
  * @VHOST_INFLIGHT_EVENT_HEALED: a request that was parked ended, with @error 0, or with one that
  *	trying again can't heal and the driver sees
- * @VHOST_INFLIGHT_EVENT_DROPPED: a parked request is no more this device's to do: it was reset, or
- *	its owner ended, in whose region the request still is
+ * @VHOST_INFLIGHT_EVENT_DROPPED: a parked request is no more this device's to do: its owner ended,
+ *	in whose region the request still is; the device was reset during a stop; or, without a
+ *	request, what a queue had kept is dropped, because a new driver uses it
  * @VHOST_INFLIGHT_EVENT_KEPT: a parked request is kept in the region of a device that stands still
  * @VHOST_INFLIGHT_EVENT_STOPPED: a stop ended, the device stands still
  * @VHOST_INFLIGHT_EVENT_STALLED: a stop ended at its deadline
