@@ -247,7 +247,7 @@ void vinf_queue_leave(struct vinf_queue *q)
 	for (i = 0; i < q->pool_num && i < q->vq.num; i++) {
 		struct vinf_io *io = &q->pool[i];
 
-		/* Those that have their answer may wait for those before them: VIRTIO_F_IN_ORDER. */
+		/* Those that have their answer may wait for others before them (IN_ORDER). */
 		io->left = q->engine ? q->engine->holds(&q->vq, i) : io->req.busy;
 		q->kept += io->left;
 	}

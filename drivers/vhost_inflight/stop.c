@@ -3,8 +3,8 @@
  * Stops: a bit of the status byte tells the device to stand still, and is read back once it does.
  *
  * The ioctl that sets the bit only begins a stop.  From there on a work item looks whether all that
- * has to come back is back, whenever a turn, the disk or a thread of ours gives it reason to, and at
- * the deadline; it is the only one that ends a stop.  It must not wait for vinf_dev.lock, whose
+ * has to come back is back, whenever a turn, the disk or a thread of ours gives it reason to, and
+ * at the deadline; it is the only one that ends a stop.  It must not wait for vinf_dev.lock, whose
  * holder may wait for a disk.
  */
 #include <linux/nospec.h>

@@ -574,7 +574,7 @@ struct vinf_params {
 
 /* What is stopped, how, and since when.  Everything is D. */
 struct vinf_stop {
-	u8 bits;			/* A: of the status byte, that it shows once it stands still */
+	u8 bits;		/* A: that the status byte has once it stands still */
 	u8 mode;			/* enum vhost_inflight_stop_mode */
 	unsigned long begin, end, deadline;	/* in jiffies; @end once it ended */
 	u32 ms;				/* bound of it; 0: none */
@@ -597,7 +597,7 @@ struct vinf_dev {
 	u64 features;			/* E: offered */
 	u32 drain_timeout_ms;		/* A */
 	u32 on_read_error, on_write_error; /* A: enum vhost_inflight_on_error */
-	u32 retry_ms;			/* A: 0: parked requests are not tried again by themselves */
+	u32 retry_ms;			/* A: of parked requests, 0: only by command */
 	u16 nr_queues;			/* E */
 	u16 queue_size;			/* E */
 	struct vinf_queue *queue;	/* E: nr_queues of them */

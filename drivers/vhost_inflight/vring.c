@@ -151,9 +151,9 @@ static bool vinf_vring_stands(const struct vinf_queue *q, const struct vinf_pos 
  *	bit 15, used slot and wrap counter likewise above
  *
  * Without an inflight region to go on with nothing is in flight at a base. Whether the ring has the
- * slots, and whether the base and the region agree, is seen when it starts. A queue that was stopped
- * has a position: it goes on there, whether the base says what was given back last or that and what
- * is in flight.
+ * slots, and whether the base and the region agree, is seen when it starts. A queue that was
+ * stopped has a position: it goes on there, whether the base says what was given back last or that
+ * and what is in flight.
  *
  * Return: 0; -EINVAL for more than 16 bits (split), or for any other base of a queue that was
  * stopped.

@@ -357,8 +357,8 @@ struct vhost_inflight_fd {
  *
  * The region is there from DRIVER_OK on. A reset makes it fresh and keeps it, unless features are
  * negotiated that need another size; that of a device that stands still with something in it is
- * fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be had until the next
- * DRIVER_OK.
+ * fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be had
+ * until the next DRIVER_OK.
  *
  *  - ENODATA: there is none yet.
  *  - ESTALE: a hole was punched into the file; what was in there is lost.
@@ -606,9 +606,9 @@ struct vhost_inflight_stop {
  *
  * Argument: struct vhost_inflight_stop. The owner's, in any state. It counts for the next
  * VHOST_VDPA_SET_STATUS with VHOST_INFLIGHT_S_STOP that begins a stop; one without it before is a
- * flush with the device's drain timeout. While a stop runs such a status changes how it is done from
- * then on, and without this ioctl before it nothing; of a stalled device it begins the same stop
- * again.
+ * flush with the device's drain timeout. While a stop runs such a status changes how it is done
+ * from then on, and without this ioctl before it nothing; of a stalled device it begins the same
+ * stop again.
  *
  *  - EPERM: the caller is not the owner.
  *  - EOPNOTSUPP: the backend feature was not taken.
@@ -628,8 +628,9 @@ struct vhost_inflight_stop {
  * @kept: requests of the queue that are kept for whoever goes on
  * @out: requests of the queue that are neither, now: 0 when the device stands still.
  *	VHOST_INFLIGHT_GET_REQUESTS has them one by one
- * @rewindable: those of @out that whoever goes on elsewhere may leave behind: the disk does not have
- *	them, or they change nothing there. The others could land there after they were done again
+ * @rewindable: those of @out that whoever goes on elsewhere may leave behind: the disk does not
+ *	have them, or they change nothing there. The others could land there after they were done
+ *	again
  */
 struct vhost_inflight_stop_info {
 	__u32 size;
