@@ -357,8 +357,8 @@ struct vhost_inflight_fd {
  *
  * The region is there from DRIVER_OK on. A reset makes it fresh and keeps it, unless features are
  * negotiated that need another size; that of a device that stands still with something in it is
- * fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be had
- * until the next DRIVER_OK.
+ * fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be
+ * had until the next DRIVER_OK.
  *
  *  - ENODATA: there is none yet.
  *  - ESTALE: a hole was punched into the file; what was in there is lost.
@@ -781,7 +781,7 @@ struct vhost_inflight_event {
  * written. Any other entry is for its own buffer alone. The device must have written all data of
  * all of them before the entry is visible.
  *
- * After DRIVER_OK, a reset of the device, RESUME, or on a device that goes on where another
+ * After DRIVER_OK, a reset of the device, RESUME, a stop, or on a device that goes on where another
  * stopped, the next entry counts as one behind an entry without FLUSH: it is for its own buffer. A
  * device that goes on like this, which may happen without the driver's knowledge, can't know which
  * buffers the other one used before their turn: entries for buffers that were in flight then may
