@@ -2,9 +2,7 @@
 /*
  * The table of how a device stands.
  */
-#include <linux/build_bug.h>
 #include <linux/errno.h>
-#include <linux/kernel.h>
 
 #include "stand.h"
 
@@ -100,6 +98,5 @@ static const struct vinf_move vinf_moves[VINF_NR_STANDS][VINF_NR_TRIGGERS] = {
 
 const struct vinf_move *vinf_move(enum vinf_stand stand, enum vinf_trigger trigger)
 {
-	BUILD_BUG_ON(ARRAY_SIZE(vinf_moves) != VINF_NR_STANDS);
 	return &vinf_moves[stand][trigger];
 }
