@@ -393,8 +393,13 @@ enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q)
 	if (READ_ONCE(q->running))
 		return READ_ONCE(q->vq.quiesce) ? VHOST_INFLIGHT_QUEUE_DRAINING :
 						  VHOST_INFLIGHT_QUEUE_RUNNING;
-	return READ_ONCE(q->dev->stand) == VINF_OFF ? VHOST_INFLIGHT_QUEUE_OFF :
-						      VHOST_INFLIGHT_QUEUE_STOPPED;
+	switch (READ_ONCE(q->dev->stand)) {
+	case VINF_SUSPENDED:
+	case VINF_STOPPED:
+		return VHOST_INFLIGHT_QUEUE_STOPPED;
+	default:
+		return VHOST_INFLIGHT_QUEUE_OFF;
+	}
 }
 
 /**

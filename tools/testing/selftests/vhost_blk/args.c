@@ -109,7 +109,9 @@ TEST_F(args, sized_structs)
 		__u8 more[64];
 	} queue;
 	struct vd *d = &self->r.d;
-	__u32 bad[] = { 0, 1, 4, sizeof(info.i) - 1, sizeof(info.i) / 2 };
+	/* what the first version had */
+	const __u32 first = 160, first_queue = 192;
+	__u32 bad[] = { 0, 1, 4, first - 1, first / 2 };
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -120,6 +122,17 @@ TEST_F(args, sized_structs)
 		queue.q.size = bad[i];
 		EXPECT_EQ(-EINVAL, vd_ioctl(d, VHOST_INFLIGHT_GET_QUEUE, &queue)) TH_LOG("size %u", bad[i]);
 	}
+	memset(&info, 0xff, sizeof(info));
+	info.i.size = first;
+	EXPECT_EQ(0, vd_ioctl(d, VHOST_INFLIGHT_GET_INFO, &info));
+	EXPECT_EQ(first, info.i.size);
+	EXPECT_EQ(~0u, info.i.parked) TH_LOG("written beyond its size");
+	memset(&queue, 0, sizeof(queue));
+	memset(&queue.q.parked, 0xff, sizeof(queue.q.parked));
+	queue.q.size = first_queue;
+	EXPECT_EQ(0, vd_ioctl(d, VHOST_INFLIGHT_GET_QUEUE, &queue));
+	EXPECT_EQ(first_queue, queue.q.size);
+	EXPECT_EQ(~0u, queue.q.parked) TH_LOG("written beyond its size");
 	memset(&info, 0xff, sizeof(info));
 	info.i.size = sizeof(info);
 	EXPECT_EQ(0, vd_ioctl(d, VHOST_INFLIGHT_GET_INFO, &info));
