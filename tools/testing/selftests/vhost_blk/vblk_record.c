@@ -135,8 +135,8 @@ static void arrives(struct vd_record *r, const struct vblk_record *e)
 			oops(r, "nobody asked for it", e->sector);
 		return;
 	}
-	/* udev looks at a disk whose table was replaced. */
-	if (e->op == VBLK_RECORD_READ && (req->write || e->len > req->sectors * 512))
+	/* udev looks at a disk whose table was replaced, by pages. */
+	if (e->op == VBLK_RECORD_READ && e->len > req->sectors * 512)
 		return;
 	r->bios++;
 	r->out++;
