@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# usage: run.sh [--quick] [--verbose] [--limit S] [PROGRAM [OPTION...]]
+# usage: run.sh [--quick|--all] [--verbose] [--limit S] [PROGRAM [OPTION...]]
 #
 # Runs all tests of this folder, or one program with options of kselftest_harness.h, on the kernel
 # that is running, as root: in a virtual machine. Inserts our modules from below MODDIR (default:
 # the newest build in the checkout), and now and then an engine with fault points from below
 # FAULTDIR, which 'fault' needs. One stream of TAP, the totals in its last line. --quick: the
-# part that a slow debug kernel has the time for; --verbose: what passing tests say, too; --limit: how
-# long one program may take, 300 s.
+# part that a slow debug kernel has the time for; --all: also the variants that are left to long runs;
+# --verbose: what passing tests say, too; --limit: how long one program may take, 300 s.
 #
 # Exit status: 0 all passed, 1 one failed, was skipped or did not run, 2 usage.
 # shellcheck source=lib.sh disable=SC2154
@@ -37,8 +37,8 @@ programs=(
 	"log 120 -V packed -V split_no_event_idx_file"
 	"requests 150 -v packed_in_order"
 	"record 60"
-	"stop 600 -r dead.packed.closed -r dead.packed.owner_is_stopped -F dead -v packed -v split_flush"
-	"park 400 -V packed -V packed_file -V split_thin -T policies -T flush_waits_until_they_heal"
+	"stop 600 -v packed_in_order -r fault.packed_preserve.ends -r dead.split.stalls_at_the_deadline -r pair.split.memory_moves -r dead.split.closed"
+	"park 400 -r in_order.packed.stops -r path.packed.whole_ring -r path.packed.exchange -r path.packed.owner_is_killed -r path.packed.reset_gives_back -r full.packed_thin.parked_until_there_is_room -r path.packed.preserve_keeps -r events.of_owners_before"
 	"peers 200 -r peers.packed.b5_a_reset_of_the_guest_voids_what_was_to_be_done_again"
 	"kill 200 -v split -v packed_in_order"
 	"supervisor 200 -v packed_store"
@@ -48,13 +48,20 @@ programs=(
 	"unload.sh 240 5"
 )
 
+# Of these some variants are left to --all: options
+declare -A usual=(
+	[stop]="-V split_in_order -V packed"
+	[park]="-V split -V packed_file -V split_thin"
+)
+
 # Of these nobody may sleep for long who can't be killed: SECONDS for the kernel to report it.
 declare -A sleepless=([stop]=5 [park]=5)
 
-quick='' verbose='' limit=300
+quick='' all='' verbose='' limit=300
 while [[ ${1:-} == -* ]]; do
 	case $1 in
 	--quick) quick=1 ;;
+	--all) all=1 ;;
 	--verbose) verbose=1 ;;
 	--limit) limit=$2 && shift ;;
 	-h | --help) sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
@@ -132,7 +139,11 @@ main() {
 	else
 		for entry in "${programs[@]}"; do
 			read -ra words <<<"$entry"
-			[[ $quick ]] || words=("${words[@]:0:2}")
+			if [[ ! $quick ]]; then
+				words=("${words[@]:0:2}")
+				# shellcheck disable=SC2206 # options, one by one
+				[[ $all ]] || words+=(${usual[${words[0]}]:-})
+			fi
 			[[ -z $quick ]] || words[1]=$((words[1] * 3))
 			[[ ${words[2]:-} == - ]] || run_one "${words[@]}"
 		done
