@@ -91,7 +91,7 @@ def fills_up(guest, disk):
     host("mount", "-o", "remount,size=64m", "/run/small")
     host(CTL, "retry", disk.name)
     in_guest(guest, "wait; cat /tmp/said")
-    in_guest(guest, "[ $(cat /tmp/ended) = 0 ] && head -c 16M /dev/vdb | cmp - /tmp/data && "
+    in_guest(guest, "[ $(cat /tmp/ended) = 0 ] && head -c $((16 << 20)) /dev/vdb | cmp - /tmp/data && "
              "echo all 16 MiB are right")
     host(CTL, "events", disk.name)
 
@@ -118,7 +118,8 @@ def main():
     os.makedirs("/run/small", exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", "size=8m", "small", "/run/small")
     host("truncate", "-s", "64M", "/run/small/small.img")
-    small = Disk(CTL, "small", "/run/small/small.img", on_write_error="park-enospc")
+    small = Disk(CTL, "small", "/run/small/small.img", on_write_error="park-enospc",
+                 retry_ms=0)
     print("    host#  vhost-blkctl " + " ".join(small.command[1:]))
 
     tell("An unmodified QEMU under KVM, its guest a stock Debian kernel:")
