@@ -37,7 +37,7 @@ programs=(
 	"log 120 -V packed -V split_no_event_idx_file"
 	"requests 150 -v packed_in_order"
 	"record 60"
-	"stop 600 -v packed_in_order -r fault.packed_preserve.ends -r dead.split.stalls_at_the_deadline -r pair.split.memory_moves -r dead.split.closed"
+	"stop 600 -r stop.packed_in_order.preserve_and_go_on -r stop.packed_in_order.exchange_while_stalled -r move.packed_in_order.with_what_is_kept -r narrow.packed_in_order.preserve -r fault.packed_preserve.ends -r dead.split.stalls_at_the_deadline -r pair.split.memory_moves -r dead.split.closed"
 	"park 400 -r in_order.packed.stops -r path.packed.whole_ring -r path.packed.exchange -r path.packed.owner_is_killed -r path.packed.reset_gives_back -r full.packed_thin.parked_until_there_is_room -r path.packed.preserve_keeps -r events.of_owners_before"
 	"peers 200 -r peers.packed.b5_a_reset_of_the_guest_voids_what_was_to_be_done_again"
 	"kill 200 -v split -v packed_in_order"
