@@ -88,7 +88,7 @@ int vd_suspend(struct vd *d)
 	return vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL);
 }
 
-int vd_resume(struct vd *d)
+int vd_renew(struct vd *d)
 {
 	struct vd_entry e;
 	unsigned int i;
@@ -98,7 +98,12 @@ int vd_resume(struct vd *d)
 			return -EBUSY;
 		vd_queue_features(d->q[i]);
 	}
-	return vd_ioctl(d, VHOST_VDPA_RESUME, NULL);
+	return 0;
+}
+
+int vd_resume(struct vd *d)
+{
+	return vd_renew(d) ?: vd_ioctl(d, VHOST_VDPA_RESUME, NULL);
 }
 
 int vd_msg(struct vd *d, __u8 type, __u64 iova, __u64 size, void *va, __u8 perm)

@@ -199,7 +199,8 @@ int vd_info(struct vd *d, struct vhost_inflight_info *info);
 int vd_qinfo(struct vd *d, unsigned int index, struct vhost_inflight_queue_info *info);
 int vd_get_config(struct vd *d, unsigned int off, void *buf, unsigned int len);
 int vd_suspend(struct vd *d);
-int vd_resume(struct vd *d);	/* everything used must have been reaped */
+int vd_renew(struct vd *d);	/* rings for another start; everything used must have been reaped */
+int vd_resume(struct vd *d);	/* as vd_renew() */
 int vd_vring_state(struct vd *d, unsigned long cmd, unsigned int index, unsigned int num);
 int vd_vring_file(struct vd *d, unsigned long cmd, unsigned int index, int fd);
 __s64 vd_get_base(struct vd *d, unsigned int index);

@@ -40,15 +40,7 @@ static inline int vd_stop(struct vd *d, __u32 mode, __u32 ms)
 /* Whether or not it stands still; everything used must have been reaped. */
 static inline int vd_go_on(struct vd *d)
 {
-	struct vd_entry e;
-	unsigned int i;
-
-	for (i = 0; i < d->nq; i++) {
-		if (d->q[i]->handing || d->q[i]->ops->used(d->q[i], &e))
-			return -EBUSY;
-		vd_queue_features(d->q[i]);
-	}
-	return vd_set_status(d, VD_S_RUNS);
+	return vd_renew(d) ?: vd_set_status(d, VD_S_RUNS);
 }
 
 static inline int vd_get_stop(struct vd *d, unsigned int index, struct vhost_inflight_stop_info *info)
