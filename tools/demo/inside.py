@@ -5,7 +5,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
-from guest import Disk, Engines, Guest, GuestError, insert_kvm, run  # noqa: E402
+from guest import Disk, Engines, Guest, GuestError, insert_kvm, run, until  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
@@ -57,10 +57,7 @@ def upgrades(guest, disk, engines):
     for _ in range(EXCHANGES):
         # The counters tell that the guest is at work, after the exchange before.
         busy = disk.total("requests") + 100
-        deadline = time.monotonic() + 120
-        while disk.total("requests") < busy:
-            if time.monotonic() > deadline:
-                raise GuestError("the guest has nothing to do with its disk")
+        until(lambda: disk.total("requests") >= busy, "the guest works with its disk", 120)
         print(f"    host#  vhost-blkctl upgrade {engines.files[1]}", flush=True)
         said = engines.exchange()
         print(f"           {said['to']} took over from {said['from']}, the devices paused for "
@@ -79,10 +76,7 @@ def fills_up(guest, disk):
     write = "dd if=/tmp/data of=/dev/vdb bs=1M oflag=direct conv=fsync"
     print(f"    guest# {write} &", flush=True)
     guest.sh(f"({write}; echo $? >/tmp/ended) >/tmp/said 2>&1 &")
-    deadline = time.monotonic() + 120
-    while not disk.total("parked"):
-        if time.monotonic() > deadline:
-            raise GuestError("nothing was parked")
+    until(lambda: disk.total("parked"), "a parked request", 120)
     host("df", "-h", "--output=size,used,avail", "/run/small")
     host(CTL, "inflight", disk.name)
     host(CTL, "events", disk.name)

@@ -239,6 +239,15 @@ class Guest:
             raise GuestError("QEMU did not end") from None
 
 
+def until(condition, what, timeout=90):
+    """Waits for a condition, which nothing tells of."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise GuestError(f"{what}: not within {timeout} s")
+        threading.Event().wait(0.05)
+
+
 def run(*command, check=True):
     """Output of a command on the host, that is on the outer machine."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -2,12 +2,10 @@
 """The end-to-end test; tools/e2e/run starts it inside the host's virtual machine. TAP."""
 import os
 import sys
-import threading
-import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guest import Disk, Guest, GuestError, GuestGone, insert_kvm, run  # noqa: E402
+from guest import Disk, Guest, insert_kvm, null_blk, run, until  # noqa: E402
+from tap import Tap  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
@@ -29,15 +27,6 @@ class Machine:
         return [disk for disk in (self.file, self.block, self.full) if disk]
 
 
-def until(condition, what, timeout=60):
-    """Waits for a condition, which nothing tells of."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise GuestError(f"{what}: not within {timeout} s")
-        threading.Event().wait(0.1)
-
-
 def up(m):
     """two modules, disks on a file, a block device and too small a tmpfs, a guest that has them"""
     run(f"{TOP}/tools/vm/insert", *m.modules)
@@ -46,15 +35,9 @@ def up(m):
     os.makedirs("/run/images", exist_ok=True)
     run("mount", "/dev/vda", "/run/images")
     run("truncate", "-s", "512M", "/run/images/disk.img")
-    run("modprobe", "null_blk", "nr_devices=0")
-    null = "/sys/kernel/config/nullb/e2e"
-    os.mkdir(null)
-    for key, value in (("size", 256), ("blocksize", 512), ("memory_backed", 1), ("power", 1)):
-        with open(f"{null}/{key}", "w", encoding="ascii") as attribute:
-            attribute.write(str(value))
     m.file = Disk(CTL, "file", "/run/images/disk.img", num_queues=QUEUES, serial="on-a-file")
-    m.block = Disk(CTL, "block", "/dev/e2e" if os.path.exists("/dev/e2e") else "/dev/nullb0",
-                   num_queues=QUEUES, serial="on-a-block-device", packed=True)
+    m.block = Disk(CTL, "block", null_blk("e2e", 256), num_queues=QUEUES,
+                   serial="on-a-block-device", packed=True)
     os.makedirs("/run/small", exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", "size=8m", "small", "/run/small")
     run("truncate", "-s", "64M", "/run/small/disk.img")
@@ -203,36 +186,19 @@ TESTS = (up, identity, filesystem, reboot, fio_both, stop_cont, full_disk, syste
 def main():
     kernel, initramfs, *modules = sys.argv[1:]
     m = Machine(kernel, initramfs, modules)
-    print(f"TAP version 13\n1..{len(TESTS)}", flush=True)
-    failed = False
-    for number, test in enumerate(TESTS, 1):
-        start = time.monotonic()
-        try:
-            test(m)
-        except (GuestError, AssertionError, OSError, ValueError, KeyError) as error:
-            # What follows stands on this one.
-            print(f"not ok {number} {test.__doc__}")
-            print(f"#   {type(error).__name__}: {error}")
-            for line in traceback.format_exc().splitlines():
-                print(f"#   {line}")
-            for rest in range(number + 1, len(TESTS) + 1):
-                print(f"not ok {rest} {TESTS[rest - 1].__doc__}: not run")
+    tap = Tap(len(TESTS))
+    for test in TESTS:
+        if tap.failed:
+            tap.not_run(test.__doc__)
+        elif not tap.test(test.__doc__, test, m):
             if m.guest and m.guest.qemu.poll() is None:
                 for said in (m.guest.state(), *(run(CTL, "show", disk.name, check=False)
                                                 for disk in m.disks())):
-                    print("#   " + said.replace("\n", "\n#   "))
+                    tap.comment(said)
                 m.guest.qemu.kill()
             if m.guest:
-                print("#   QEMU: " + m.guest.qemu_said())
-            failed = True
-            if isinstance(error, GuestGone):
-                print(f"# {GuestGone.SENTENCE}", flush=True)
-                sys.exit(255)
-            break
-        print(f"ok {number} {test.__doc__}")
-        print(f"# {time.monotonic() - start:.0f} s", flush=True)
-    sys.stdout.flush()
-    sys.exit(failed)
+                tap.comment("QEMU: " + m.guest.qemu_said())
+    tap.end()
 
 
 if __name__ == "__main__":

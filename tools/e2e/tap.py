@@ -36,6 +36,16 @@ class Tap:
         sys.stdout.flush()
         return False
 
+    def not_run(self, title):
+        """A test that stands on one that failed."""
+        self.number += 1
+        print(f"not ok {self.number} {title}: not run", flush=True)
+
+    @staticmethod
+    def comment(text):
+        """Lines for people."""
+        print("#   " + text.replace("\n", "\n#   "), flush=True)
+
     def end(self):
         """Ends the program: 0, 1 where a test failed, 255 where the emulator did."""
         if self.gone:

@@ -11,11 +11,9 @@ import os
 import re
 import statistics
 import sys
-import threading
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guest import Disk, Engines, Guest, GuestError, insert_kvm, null_blk, run  # noqa: E402
+from guest import Disk, Engines, Guest, GuestError, insert_kvm, null_blk, run, until  # noqa: E402
 from tap import Tap  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -47,15 +45,6 @@ FIO = ("fio --thread --ioengine=libaio --direct=1 --rw=randwrite --bs=4k "
 PERIODIC = "nohz=off highres=off"
 # Where its line has what is read and written: KiB, and the longest I/O in microseconds.
 KIB, LONGEST = (5, 46), (14, 55)
-
-
-def until(condition, what, timeout=90):
-    """Waits for a condition, which nothing tells of."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise GuestError(f"{what}: not within {timeout} s")
-        threading.Event().wait(0.05)
 
 
 class Events:
@@ -281,11 +270,6 @@ def spread(numbers):
     return f"{min(numbers):.0f}/{statistics.median(numbers):.0f}/{max(numbers):.0f}"
 
 
-def comment(text):
-    """Lines for people."""
-    print("#   " + text.replace("\n", "\n#   "), flush=True)
-
-
 def main():
     kernel, initramfs, count, *modules = sys.argv[1:]
     half = (int(count) + 1) // 2
@@ -304,19 +288,17 @@ def main():
     lost = False
     for title, function, *arguments in tests:
         if lost:
-            # Each stands on those before it.
-            tap.number += 1
-            print(f"not ok {tap.number} {title}: not run")
+            tap.not_run(title)
         elif not tap.test(title, function, *arguments):
             lost = True
             if t.guest and t.guest.qemu.poll() is None:
-                comment(t.post_mortem())
+                tap.comment(t.post_mortem())
             for disk in t.disks.values():
-                comment(run(CTL, "show", disk.name, check=False))
+                tap.comment(run(CTL, "show", disk.name, check=False))
     if t.guest and t.guest.qemu.poll() is None:
         t.guest.qemu.kill()
         t.guest.qemu.wait()
-        comment("QEMU: " + t.guest.qemu_said())
+        tap.comment("QEMU: " + t.guest.qemu_said())
     tap.end()
 
 
