@@ -44,7 +44,7 @@ static bool vinf_io_kept(struct vinf_io *io)
 {
 	struct vinf_queue *q = io->q;
 	unsigned long flags;
-	bool keep, dead;
+	bool dead;
 
 	if (likely(READ_ONCE(q->keep) != VINF_KEEP_ALL))
 		return false;
@@ -52,8 +52,7 @@ static bool vinf_io_kept(struct vinf_io *io)
 		vinf_bounce_put(io);
 	spin_lock_irqsave(&q->retry_lock, flags);
 	dead = READ_ONCE(q->dead);
-	keep = !dead;
-	if (keep) {
+	if (!dead) {
 		WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_QUEUED);
 		list_add_tail(&io->link, &q->retry);
 		/* Under the lock: with the last one released the queue may go. */

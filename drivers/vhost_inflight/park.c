@@ -87,7 +87,7 @@ void vinf_park_step(struct vinf_io *io)
 	struct vinf_queue *q = io->q;
 	struct vinf_dev *dev = q->dev;
 	unsigned long flags;
-	bool dead, first = false;
+	bool dead, warn = false;
 	int err = io->req.error;
 
 	if (io->bounce)
@@ -102,7 +102,8 @@ void vinf_park_step(struct vinf_io *io)
 		WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_PARKED);
 		vinf_park_insert(&q->parked_ios, io);
 		WRITE_ONCE(q->nr_parked, q->nr_parked + 1);
-		first = atomic_inc_return(&dev->parked) == 1;
+		/* One line in the log; events tell of the others. */
+		warn = atomic_inc_return(&dev->parked) == 1 && io->tell;
 		atomic64_inc(&q->parks);
 		trace_vinf_req_park(q, &io->req);
 		/* That it did not heal by itself yet is no news. */
@@ -113,7 +114,7 @@ void vinf_park_step(struct vinf_io *io)
 		vinf_rest_hint(dev);
 	}
 	spin_unlock_irqrestore(&q->retry_lock, flags);
-	if (first)
+	if (warn)
 		dev_warn_ratelimited(&dev->device,
 				     "the disk failed a request (%d), which is parked; heal the disk, then: vhost-blkctl retry %s\n",
 				     err, dev->name);
