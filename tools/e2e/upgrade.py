@@ -178,7 +178,8 @@ class Test:
     def exchanges(self, name, count):
         """So many exchanges on a disk."""
         disk, load, seen = self.disks[name], self.load(name), []
-        attempts = 2 * count
+        # Those between two runs of fio do not count.
+        attempts = 4 * count
         while len(seen) < count:
             assert attempts, f"only {len(seen)} exchanges with {LEAST} requests out"
             attempts -= 1
