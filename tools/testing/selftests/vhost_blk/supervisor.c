@@ -6,11 +6,13 @@
  * The VMMs are tools/supervisor/example, started as any program; this process is the guest's driver, whose memory outlives
  * them.  Half of the disk stands still when they end, so that it is certain what is in flight.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +38,7 @@
 #define GARBAGE	0xdeadbeef
 #define ROUNDS	3
 
-/* ---- a service manager with a store of descriptors, see sd_notify(3) ---- */
+/* ---- a service manager with a store of descriptors, see sd_notify(3): ours, whom no unit bounds ---- */
 
 #define MAX_STORED 8
 
@@ -141,7 +143,7 @@ struct cell {
 };
 
 struct scene {
-	bool packed, stored;
+	bool packed, stored, systemd;
 	struct vd_rig r;
 	struct vd_inflight region;
 	struct cell cell[EXAMPLE_QUEUES][CELLS];
@@ -149,7 +151,8 @@ struct scene {
 	char tools[VD_PATH_LEN], dir[VD_PATH_LEN], run[VD_PATH_LEN], socket[VD_PATH_LEN];
 	char state[8192];	/* what the supervisor knows of it */
 	int machine;
-	pid_t daemon, vmm;
+	pid_t daemon, manager, vmm;
+	long kills;		/* of the daemon, under systemd */
 	int from;		/* what the VMM says */
 };
 
@@ -219,6 +222,36 @@ static int end_of(pid_t pid)
 	return vd_child_end(pid, &status, VD_WAIT_MS);
 }
 
+/* The one child of a process. */
+static pid_t child_of(pid_t pid)
+{
+	char path[VD_PATH_LEN], text[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	return vd_read_file(path, text, sizeof(text)) > 0 ? atoi(text) : 0;
+}
+
+/*
+ * In a child: go on as one that the daemon under systemd can tell by its number.  Who can't stays, and
+ * ends with the test; its end is the other's.
+ */
+static void move_in(struct scene *self)
+{
+	char path[VD_PATH_LEN];
+	int status;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", child_of(self->manager));
+	if (setns(open(path, O_RDONLY | O_CLOEXEC), CLONE_NEWPID))
+		_exit(126);
+	pid = fork();
+	if (!pid)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	waitpid(pid, &status, 0);
+	_exit(127);
+}
+
 /* Until it runs; returns the number of requests that it found in flight, or -1. */
 static int vmm_start(struct scene *self, const char *how)
 {
@@ -246,6 +279,8 @@ static int vmm_start(struct scene *self, const char *how)
 		}
 		dup2(out[1], 1);
 		dup2(out[1], 2);
+		if (self->systemd)
+			move_in(self);
 		become(path, argv, fd, 2 + 2 * EXAMPLE_QUEUES);
 	}
 	close(out[1]);
@@ -258,6 +293,98 @@ static int vmm_start(struct scene *self, const char *how)
 		return n;
 	printf("# the VMM says: %s\n", text);
 	return -1;
+}
+
+/* ---- the service manager: systemd, with the unit that is installed ---- */
+
+#define SERVICE "vhost-inflightd.service"
+
+/* systemctl, for the manager that we started. */
+#define systemctl(self, fmt, ...)							\
+	vd_run("nsenter -t %d -m -p systemctl " fmt " " SERVICE, child_of((self)->manager), ##__VA_ARGS__)
+
+/* For whoever looks why it failed. */
+static int service_tell(struct scene *self, const char *what)
+{
+	char cmd[256];
+
+	snprintf(cmd, sizeof(cmd), "nsenter -t %d -m -p systemctl status --no-pager " SERVICE " 2>&1 | sed 's/^/# /'",
+		 child_of(self->manager));
+	fflush(stdout);
+	return system(cmd) ? -1 : say(what, self->manager);
+}
+
+/* A property of the service that is a number; -1 where it can't be had. */
+static long service_has(struct scene *self, const char *what)
+{
+	char cmd[256], text[32];
+	FILE *p;
+	long n = -1;
+
+	snprintf(cmd, sizeof(cmd), "nsenter -t %d -m -p systemctl show --value -p %s " SERVICE " 2>/dev/null",
+		 child_of(self->manager), what);
+	p = popen(cmd, "re");
+	if (p && fgets(text, sizeof(text), p))
+		n = atol(text);
+	if (p)
+		pclose(p);
+	return n;
+}
+
+static int systemd_start(struct scene *self)
+{
+	char here[VD_PATH_LEN * 2], system[VD_PATH_LEN * 2];
+	long end = vd_now_ms() + VD_WAIT_MS;
+	pid_t pid;
+
+	snprintf(system, sizeof(system), "%.100s/system", self->dir);
+	snprintf(here, sizeof(here), "%.100s/../testing/selftests/vhost_blk/systemd.sh", self->tools);
+	if (vd_run("mkdir -p %s/units %s/sbin", system, system) ||
+	    vd_run("cp %s/" SERVICE " %s/units", self->tools, system) ||
+	    vd_run("sed -i s,@SBINDIR@,/run/sbin, %s/units/" SERVICE, system) ||
+	    vd_run("cd %s/units && for i in none sysinit basic shutdown; do echo [Unit] >$i.target || exit; done", system) ||
+	    vd_run("cp %s/vhost-inflightd %s/sbin", self->tools, system))
+		return say(system, errno);
+	pid = fork();
+	if (!pid) {
+		char *argv[] = { "systemd.sh", system, NULL };
+
+		become(here, argv, NULL, 0);
+	}
+	self->manager = pid;
+	while (systemctl(self, "start"))
+		if (vd_now_ms() > end || poll(NULL, 0, 10))
+			return service_tell(self, "systemd does not start it");
+	return 0;
+}
+
+/* Killed, it is started again by the manager alone: until it was, and is ready. */
+static int systemd_wait(struct scene *self)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+
+	if (!self->manager)
+		return systemd_start(self);
+	while (service_has(self, "NRestarts") < self->kills || systemctl(self, "is-active"))
+		if (vd_now_ms() > end || poll(NULL, 0, 10))
+			return service_tell(self, "systemd did not start it again");
+	return 0;
+}
+
+static int keeper_start(struct scene *self)
+{
+	return self->systemd ? systemd_wait(self) : daemon_start(self);
+}
+
+static int keeper_kill(struct scene *self)
+{
+	if (!self->systemd)
+		return end_of(self->daemon);
+	/* One that is still on its way back would not be killed. */
+	if (systemd_wait(self))
+		return -1;
+	self->kills++;
+	return systemctl(self, "kill -s KILL --kill-who=main");
 }
 
 /* ---- the guest ---- */
@@ -439,13 +566,14 @@ static int scene_make(struct scene *self)
 	snprintf(self->dir, sizeof(self->dir), "%.64s/supervisor-XXXXXX", getenv("VBLK_TMPFS") ?: "/dev/shm");
 	if (!mkdtemp(self->dir) || manager_start(self->dir))
 		return say(self->dir, errno);
-	snprintf(self->run, sizeof(self->run), "%.100s/run", self->dir);
-	snprintf(self->socket, sizeof(self->socket), "%.100s/run/socket", self->dir);
+	/* where the unit says, seen from outside */
+	snprintf(self->run, sizeof(self->run), "%.90s%s", self->dir, self->systemd ? "/system/vhost-inflight" : "/run");
+	snprintf(self->socket, sizeof(self->socket), "%.120s/socket", self->run);
 	if (vd_rig_make(&self->r, VD_DM_MIXED, DISK, &c, NULL) || vd_open(&self->r.d, self->r.name, &o))
 		return say("no device", errno);
 	if (!self->stored && name_memory(self))
 		return say("no memory with a name", errno);
-	return guest_new(self) ?: daemon_start(self) ?: vmm_start(self, self->stored ? "first" : "named") ?:
+	return guest_new(self) ?: keeper_start(self) ?: vmm_start(self, self->stored ? "first" : "named") ?:
 	       vd_inflight_take(&self->r.d, &self->region, self->packed);
 }
 
@@ -462,19 +590,21 @@ FIXTURE(supervisor) {
 };
 
 FIXTURE_VARIANT(supervisor) {
-	bool packed, stored;
+	bool packed, stored, systemd;
 };
 
 FIXTURE_VARIANT_ADD(supervisor, split_store) { .stored = true };
 FIXTURE_VARIANT_ADD(supervisor, packed_store) { .packed = true, .stored = true };
 FIXTURE_VARIANT_ADD(supervisor, split_files) { 0 };
 FIXTURE_VARIANT_ADD(supervisor, packed_files) { .packed = true };
+FIXTURE_VARIANT_ADD(supervisor, packed_systemd) { .packed = true, .stored = true, .systemd = true };
 
 FIXTURE_SETUP(supervisor)
 {
 	srandom(vd_now_ms());
 	self->s.packed = variant->packed;
 	self->s.stored = variant->stored;
+	self->s.systemd = variant->systemd;
 	ASSERT_EQ(0, scene_make(&self->s));
 }
 
@@ -494,14 +624,14 @@ TEST_F_TIMEOUT(supervisor, killed_with_its_vmms, 200)
 	for (round = 0; round < n; round++) {
 		ASSERT_EQ(0, load(s)) TH_LOG("round %u", round);
 		if (round % 3 < 2)
-			ASSERT_EQ(0, end_of(s->daemon));
+			ASSERT_EQ(0, keeper_kill(s));
 		if (round % 3 == 1)
-			ASSERT_EQ(0, daemon_start(s));
+			ASSERT_EQ(0, keeper_start(s));
 		ASSERT_EQ(0, end_of(s->vmm));
 		close(s->from);
 		if (round % 3)
-			ASSERT_EQ(0, end_of(s->daemon));
-		ASSERT_EQ(0, daemon_start(s));
+			ASSERT_EQ(0, keeper_kill(s));
+		ASSERT_EQ(0, keeper_start(s));
 		/* what was used before the end */
 		ASSERT_LE(0, reap(s));
 		ASSERT_EQ(0, vd_backing_thaw(&s->r.b));
@@ -515,7 +645,12 @@ TEST_F_TIMEOUT(supervisor, killed_with_its_vmms, 200)
 	if (!variant->stored)
 		EXPECT_EQ(st.st_ino, vd_inflight_ino(&s->r.d));
 	EXPECT_EQ(0, end_of(s->vmm));
-	EXPECT_EQ(0, end_of(s->daemon));
+	if (variant->systemd) {
+		/* The region, the guest's memory and what the VMM needs to know, also when nobody died. */
+		EXPECT_EQ(0, systemctl(s, "restart"));
+		EXPECT_EQ(3, service_has(s, "NFileDescriptorStore"));
+	}
+	EXPECT_EQ(0, end_of(variant->systemd ? s->manager : s->daemon));
 }
 
 /* ---- and what it does by itself ---- */
