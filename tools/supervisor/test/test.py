@@ -553,6 +553,7 @@ def node_that_cannot_be_asked(r):
     settled()
     r.no(11, "take", "disk0")
     r.no(11, "forget", "disk0")
+    settled()
     r.node_silently("disk0", blind=0, pid=me(), state=RUNNING, status=15, acked=1 << 32, region=r.fdpath(r.region()))
     until(lambda: r.listed("disk0")["running"], "what it is once it can be asked")
 
