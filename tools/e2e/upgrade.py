@@ -3,9 +3,10 @@
 
 tools/e2e/run starts it inside the host's virtual machine. TAP. Two builds of the engine take turns.
 What was out when the queues were parked, and for how long they had no engine, is in the events of
-the holder; the pause is what 'vhost-blkctl upgrade' says. The guest has two disks: one that takes
-all its requests at once, and a slow one with room for a few, so that the holder has some that never
-got there.
+the holder; the pause is what 'vhost-blkctl upgrade' says. Below both disks each bio is written
+down, and held against what the guest's kernel says of its requests. The guest has two disks: one
+that takes all its requests at once, and a slow one with room for a few, so that the holder has some
+that never got there.
 """
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from guest import Disk, Engines, Guest, GuestError, insert_kvm, null_blk, run, until  # noqa: E402
 from tap import Tap  # noqa: E402
+from witness import FROM, Witness, self_test  # noqa: E402
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 CTL = f"{TOP}/tools/vhost-blkctl/vhost-blkctl"
@@ -35,7 +37,7 @@ DISKS = {
 # again; it takes a few seconds.
 BLOCKS = {"wide": 512, "slow": 256}
 FIO = ("fio --thread --ioengine=libaio --direct=1 --rw=randwrite --bs=4k "
-       f"--offset_increment=8m --numjobs={QUEUES} --iodepth={DEPTH} "
+       f"--offset={FROM} --offset_increment=8m --numjobs={QUEUES} --iodepth={DEPTH} "
        "--iodepth_batch_submit=8 --iodepth_batch_complete_min=1 --iodepth_batch_complete_max=8 "
        f"--cpus_allowed=0-{QUEUES - 1} --cpus_allowed_policy=split "
        "--verify=crc32c --verify_fatal=1 --verify_backlog=128 --group_reporting "
@@ -111,9 +113,11 @@ class Load:
 class Test:
     """What the tests share, in the order in which they find it."""
 
-    def __init__(self, kernel, initramfs, modules):
+    def __init__(self, kernel, initramfs, record, modules):
         self.kernel, self.initramfs, self.modules = kernel, initramfs, modules
-        self.guest = self.engines = self.events = None
+        self.record = record
+        self.guest = self.engines = self.events = self.witness = None
+        self.judged = 0
         self.disks, self.alone, self.pauses = {}, {}, []
 
     def boot(self):
@@ -122,20 +126,27 @@ class Test:
         run(f"{TOP}/tools/vm/insert", holder, engines[0])
         insert_kvm()
         run("modprobe", "dm_mod")
+        run("insmod", self.record)
         self.events = Events()
         for name, attributes in DISKS.items():
             node = null_blk(name, 64, irqmode=2, **attributes)
-            run("dmsetup", "create", name, "--table", f"0 {64 << 11} linear {node} 0")
+            run("dmsetup", "create", name, "--table", f"0 {64 << 11} vblk-record {node} 0")
             self.disks[name] = Disk(CTL, name, f"/dev/mapper/{name}", num_queues=QUEUES)
         self.engines = Engines(CTL, engines)
         self.guest = Guest(self.kernel, self.initramfs, [d.node for d in self.disks.values()],
                            f"{TOP}/build/log/upgrade-guest.log", cpus=QUEUES,
                            append=PERIODIC)
-        return f"the guest was up after {self.guest.booted():.0f} s"
+        took = self.guest.booted()
+        self.witness = Witness(self.guest)
+        return f"the guest was up after {took:.0f} s"
+
+    def vd(self, name):
+        """What the guest calls a disk."""
+        return "vd" + "ab"[list(self.disks).index(name)]
 
     def load(self, name):
         """Starts fio on a disk."""
-        return Load(self.guest, "vd" + "ab"[list(self.disks).index(name)], BLOCKS[name])
+        return Load(self.guest, self.vd(name), BLOCKS[name])
 
     def undisturbed(self):
         """What an I/O takes on each disk without an exchange."""
@@ -185,7 +196,10 @@ class Test:
             attempts -= 1
             # No I/O sees two of them: all that were out are back.
             self.goes_on(disk)
+            self.witness.begin()
             one = self.exchange(name)
+            self.goes_on(disk)
+            self.judged += self.witness.end(self.vd(name), f"/dev/{name}")
             if one:
                 seen.append(one)
         longest = load.stop()
@@ -198,7 +212,8 @@ class Test:
                 self.measure(name)
         said = (f"{count} exchanges: pause {spread(pauses)} ms (min/median/max), of this "
                 f"{spread(without)} ms without an engine; {min(out)} to {max(out)} requests out, "
-                f"at least {min(unsent)} of them not at the disk yet; longest I/O {longest:.0f} ms, "
+                f"at least {min(unsent)} of them not at the disk yet; {self.judged} requests, each done "
+                f"once, from its begin to its end; longest I/O {longest:.0f} ms, "
                 f"without an exchange {self.alone[name]:.0f} ms")
         assert longest <= self.bound(name), f"{said}: more than {self.bound(name):.0f} ms"
         return said
@@ -208,6 +223,7 @@ class Test:
         disk, load = self.disks["wide"], self.load("wide")
         until(lambda: disk.total("depth") >= LEAST, "fio starts")
         usual = max(self.pauses)
+        self.witness.begin()
         run("dmsetup", "suspend", "--nolockfs", "wide")
         before = disk.total("requests")
         try:
@@ -216,10 +232,11 @@ class Test:
             assert disk.total("requests") == before, "something came back from a disk that stands still"
         finally:
             run("dmsetup", "resume", "wide")
-        assert one[0] <= 3 * usual, f"a pause of {one[0]:.0f} ms, otherwise at most {usual:.0f}"
         self.goes_on(disk)
+        judged = self.witness.end(self.vd("wide"), "/dev/wide")
+        assert one[0] <= 3 * usual, f"a pause of {one[0]:.0f} ms, otherwise at most {usual:.0f}"
         load.stop()
-        return f"a pause of {one[0]:.0f} ms, {one[2]} requests out"
+        return f"a pause of {one[0]:.0f} ms, {one[2]} requests out, {judged} judged"
 
     def post_mortem(self):
         """Where everything stands; last, whether an exchange makes it go on. After one each ring is
@@ -262,6 +279,8 @@ class Test:
             assert disk.show()["state"] == "free", name
             disk.delete()
             run("dmsetup", "remove", name)
+        self.witness.log.close()
+        run("rmmod", "dm_vblk_record")
         self.events.remove()
         run(f"{TOP}/tools/vm/insert", "--remove", *self.modules[:2])
 
@@ -272,10 +291,11 @@ def spread(numbers):
 
 
 def main():
-    kernel, initramfs, count, *modules = sys.argv[1:]
+    kernel, initramfs, count, record, *modules = sys.argv[1:]
     half = (int(count) + 1) // 2
-    t = Test(kernel, initramfs, modules)
+    t = Test(kernel, initramfs, record, modules)
     tests = (
+        ("a log that is wrong is noticed", self_test),
         ("a guest with a wide and a slow disk of four queues", t.boot),
         ("fio --verify on both, nothing is exchanged", t.undisturbed),
         (f"{half} exchanges under load", t.exchanges, "wide", half),
