@@ -60,6 +60,7 @@ module() {
 load_deps() {
 	# several may be built in, or not needed by this kernel
 	modprobe -q null_blk nr_devices=0
+	modprobe -q nbd nbds_max=0
 	modprobe -qa configfs vhost_iotlb loop ext4 dm_mod dm_delay dm_thin_pool
 	mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug

@@ -688,26 +688,6 @@ FIXTURE_TEARDOWN_PARENT(move)
 	EXPECT_EQ(0, vd_rig_free(&self->g.r));
 }
 
-/* The source stands still until the destination runs, and knows nothing of it afterwards. */
-static int move_to(struct vd_guest *g, const char *name, const __u32 *base)
-{
-	struct vd *d = &g->r.d;
-	int source = d->fd, ret;
-	unsigned int i;
-	__u32 at;
-
-	d->fd = vd_node_open(name, O_RDWR);
-	ret = d->fd < 0 ? d->fd : vd_patiently(vd_negotiate(d));
-	ret = ret ?: vd_patiently(vd_inflight_set(d, &g->reg.arg)) ?: vd_map_all(d);
-	for (i = 0; i < d->nq; i++) {
-		at = i || !base ? d->q[i]->ops->base(d->q[i]) : *base;
-		ret = ret ?: vd_setup_queue(d, d->q[i], base ? &at : NULL);
-	}
-	ret = ret ?: vd_next_life(g) ?: vd_patiently(vd_driver_ok(d));
-	close(source);
-	return ret;
-}
-
 /* There and back, with each base that is right: where it stood, what was used last as vhost-user's front ends say it, none. */
 TEST_F_TIMEOUT(move, with_what_is_kept, 90)
 {
@@ -719,7 +699,7 @@ TEST_F_TIMEOUT(move, with_what_is_kept, 90)
 	for (round = 0; round < 6; round++) {
 		ASSERT_EQ(0, preserve(g)) TH_LOG("round %d", round);
 		at = round % 3 == 1 ? base_at(q, 0) : q->ops->base(q);
-		ASSERT_EQ(0, move_to(g, round & 1 ? g->r.name : self->other, round % 3 == 2 ? NULL : &at));
+		ASSERT_EQ(0, vd_move(g, round & 1 ? g->r.name : self->other, round % 3 == 2 ? NULL : &at, true));
 		ASSERT_EQ(0, all_well(g, OUT - 1)) TH_LOG("round %d", round);
 		EXPECT_EQ(VD_S_RUNS, vd_status(&g->r.d));
 	}

@@ -20,6 +20,7 @@
 #include <linux/virtio_ring.h>
 
 #include "vblk_abi.h"
+#include "vblk_nbd.h"
 
 /* How long anything that must happen may take.  Generous: the debug kernel runs emulated, with KASAN. */
 #define VD_WAIT_MS	20000
@@ -51,8 +52,16 @@ enum vd_backing_kind {
 	VD_DM_RECORD_SLOW,	/* and answers later still */
 	VD_DM_RECORD_NARROW,	/* the same, and its second half has room for VD_NARROW requests */
 	VD_DM_RECORD_WAIT,	/* VD_DM_RECORD that knows no REQ_NOWAIT: it takes all it is given, also when it is frozen */
+	VD_DM_LOW,		/* what freezes and breaks is above what records, and that has room for VD_NARROW requests */
+	VD_DM_LOW_WAIT,		/* VD_DM_LOW that knows no REQ_NOWAIT */
+	VD_NBD_LOST,		/* VD_DM_RECORD whose second half is on an NBD server; without that, requests fail soon */
+	VD_NBD_STUCK,		/* the same, and they wait for ever */
+	VD_NBD,			/* all of it, as VD_NBD_LOST: it knows no REQ_NOWAIT */
+	VD_NBD_LATE,		/* without the server requests fail after VD_NBD_S */
+	VD_DM_NBD,		/* the same, below dm-linear */
 	VD_TMPFS_SMALL,		/* file on a small tmpfs of its own, which can be filled */
 	VD_THIN,		/* dm-thin: likewise, blocks of VD_THIN_BLOCK */
+	VD_THIN_RECORD,		/* the same, below what records */
 	VD_TWIN,		/* see vd_backing_twin() */
 };
 
@@ -64,14 +73,16 @@ struct vd_backing {
 	unsigned int lbs;	/* logical block size of it */
 	bool block;
 	char mnt[VD_PATH_LEN];	/* VD_EXT4_DM, VD_TMPFS_SMALL: where it is mounted; VD_LOOP4096: the file */
+	struct vd_nbd nbd;
 };
 
 #define VD_SLOW_MS	200	/* VD_NULLB_SLOW answers after this, VD_DM_RECORD_SLOW's second half, too */
 #define VD_SLOWER_MS	1500	/* and VD_NULLB_SLOWER after this */
 #define VD_MIXED_MS	10	/* and the second half of VD_DM_MIXED after this */
+#define VD_NBD_S	4	/* seconds; less than may be a hung task */
 #define VD_NARROW	4	/* tags of the disk below, which may have a few more requests in its scheduler */
 #define VD_THIN_BLOCK	65536
-#define VD_SMALL	(6 << 20)	/* what can be stored before it is full: VD_TMPFS_SMALL, VD_THIN */
+#define VD_SMALL	(6 << 20)	/* what can be stored before it is full: VD_TMPFS_SMALL, VD_THIN* */
 
 int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes);
 void vd_backing_free(struct vd_backing *b);
@@ -80,12 +91,13 @@ int vd_backing_write(const struct vd_backing *b, __u64 off, const void *buf, siz
 int vd_backing_resize(struct vd_backing *b, __u64 bytes);
 long vd_backing_flushes(const struct vd_backing *b);	/* that reached the disk so far */
 int vd_backing_inflight(const struct vd_backing *b, unsigned int n);	/* until a null_blk has @n */
+bool vd_backing_records(const struct vd_backing *b);
 bool vd_backing_freezes(const struct vd_backing *b);
-int vd_backing_freeze(const struct vd_backing *b);	/* VD_DM_MIXED, VD_DM_RECORD*: the second half */
+int vd_backing_freeze(const struct vd_backing *b);	/* VD_DM_MIXED, all that record but VD_THIN_RECORD: the second half */
 int vd_backing_thaw(const struct vd_backing *b);
-int vd_backing_break(const struct vd_backing *b);	/* the same half fails all it is asked for, */
-int vd_backing_mend(const struct vd_backing *b);	/* and no more */
-/* No room for what was never written, VD_TMPFS_SMALL and VD_THIN; and room again for all, once. */
+int vd_backing_break(struct vd_backing *b);	/* the same half fails all it is asked for, */
+int vd_backing_mend(struct vd_backing *b);	/* and no more */
+/* No room for what was never written, VD_TMPFS_SMALL and VD_THIN*; and room again for all, once. */
 int vd_backing_fill(const struct vd_backing *b);
 int vd_backing_unfill(const struct vd_backing *b);
 /* Another device on the disks of one on dm, whose halves freeze and break for both; to be freed before that. */

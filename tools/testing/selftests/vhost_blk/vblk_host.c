@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the host's administrator does: backings, configfs, the kernel log. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -16,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "vblk_dev.h"
+#include "vblk_dm.h"
 
 #define CONFIGFS	"/sys/kernel/config/vhost_blk"
 #define NULLB		"/sys/kernel/config/nullb"
@@ -287,19 +287,29 @@ int vd_node_open(const char *name, int flags)
 
 /* Backings */
 
-static bool record(const struct vd_backing *b)
+static bool low(const struct vd_backing *b)
 {
-	return b->kind >= VD_DM_RECORD && b->kind <= VD_DM_RECORD_WAIT;
+	return b->kind == VD_DM_LOW || b->kind == VD_DM_LOW_WAIT;
+}
+
+static bool nbd(const struct vd_backing *b)
+{
+	return b->kind >= VD_NBD_LOST && b->kind <= VD_DM_NBD;
 }
 
 static bool mixed(const struct vd_backing *b)
 {
-	return b->kind == VD_DM_MIXED || record(b);
+	return b->kind >= VD_DM_MIXED && b->kind <= VD_NBD_STUCK;
+}
+
+bool vd_backing_records(const struct vd_backing *b)
+{
+	return (mixed(b) && b->kind != VD_DM_MIXED) || b->kind == VD_THIN_RECORD;
 }
 
 bool vd_backing_freezes(const struct vd_backing *b)
 {
-	return b->kind == VD_DM || b->kind == VD_DM_WAIT || b->kind == VD_EXT4_DM || mixed(b);
+	return nbd(b) || b->kind == VD_DM || b->kind == VD_DM_WAIT || b->kind == VD_EXT4_DM || mixed(b);
 }
 
 static int nullb_set(const char *id, const char *attr, unsigned long long v)
@@ -317,6 +327,7 @@ static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 		[VD_NULLB_SLOW] = VD_SLOW_MS, [VD_NULLB_SLOWER] = VD_SLOWER_MS, [VD_DM_MIXED] = VD_MIXED_MS,
 		[VD_DM_RECORD] = VD_MIXED_MS, [VD_DM_RECORD_SLOW] = VD_SLOW_MS,
 		[VD_DM_RECORD_NARROW] = VD_SLOW_MS, [VD_DM_RECORD_WAIT] = VD_MIXED_MS,
+		[VD_DM_LOW] = VD_MIXED_MS, [VD_DM_LOW_WAIT] = VD_MIXED_MS,
 	};
 	unsigned int ms = kind < sizeof(late_ms) / sizeof(*late_ms) ? late_ms[kind] : 0;
 	char path[VD_PATH_LEN];
@@ -331,9 +342,9 @@ static int nullb_make(const char *id, enum vd_backing_kind kind, __u64 bytes)
 	if (!ret && ms)
 		ret = nullb_set(id, "irqmode", 2) ?: nullb_set(id, "completion_nsec", 1000000ULL * ms);
 	/* What is longer comes in pieces. */
-	if (!ret && kind >= VD_DM_RECORD && kind <= VD_DM_RECORD_WAIT)
+	if (!ret && kind >= VD_DM_RECORD && kind <= VD_DM_LOW_WAIT)
 		ret = nullb_set(id, "max_sectors", 8);
-	if (!ret && kind == VD_DM_RECORD_NARROW)
+	if (!ret && (kind == VD_DM_RECORD_NARROW || kind == VD_DM_LOW || kind == VD_DM_LOW_WAIT))
 		ret = nullb_set(id, "hw_queue_depth", VD_NARROW);
 	if (!ret && kind == VD_NULLB_DISCARD)
 		ret = nullb_set(id, "discard", 1);
@@ -351,29 +362,21 @@ static void nullb_free(const char *id)
 	rmdir(path);
 }
 
-/* The node that devtmpfs made: /dev/mapper is up to udev, which need not run here. */
-static int dm_node(const char *id, char *path)
+/* Of one of the dm devices that a backing consists of, to be used at once. */
+static const char *part(const struct vd_backing *b, const char *suffix)
 {
-	char name[VD_PATH_LEN], file[VD_PATH_LEN + 300];
-	struct dirent *e;
-	DIR *dir = opendir("/sys/block");
-	int ret = -ENOENT;
+	static char name[4][VD_NAME_LEN + 8];
+	static unsigned int next;
+	char *p = name[next++ % 4];
 
-	while (dir && ret && (e = readdir(dir))) {
-		if (strncmp(e->d_name, "dm-", 3))
-			continue;
-		snprintf(file, sizeof(file), "/sys/block/%s/dm/name", e->d_name);
-		if (vd_read_file(file, name, sizeof(name)) < 0)
-			continue;
-		name[strcspn(name, "\n")] = 0;
-		if (!strcmp(name, id)) {
-			snprintf(path, VD_PATH_LEN, "/dev/%.32s", e->d_name);
-			ret = 0;
-		}
-	}
-	if (dir)
-		closedir(dir);
-	return ret;
+	snprintf(p, sizeof(*name), "%s%s", b->id, suffix);
+	return p;
+}
+
+/* The node that devtmpfs made: /dev/mapper is up to udev, which need not run here. */
+static int dm_node(const char *name, char *path)
+{
+	return vd_dm_path(name, path, VD_PATH_LEN);
 }
 
 static int file_make(struct vd_backing *b, const char *env, const char *dir)
@@ -413,39 +416,78 @@ static int loop_make(struct vd_backing *b)
 static int dm_make(struct vd_backing *b)
 {
 	/* twice the size below, so that it can grow */
-	int ret = nullb_make(b->id, b->kind, b->bytes * 2);
-
-	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu %s /dev/%s 0%s'", b->id,
-			     b->bytes / 512, b->kind == VD_DM_WAIT ? "delay" : "linear", b->id,
-			     b->kind == VD_DM_WAIT ? " 0" : "") ?:
+	return nullb_make(b->id, b->kind, b->bytes * 2) ?:
+	       vd_dm_create(b->id, "0 %llu %s /dev/%s 0%s", b->bytes / 512, b->kind == VD_DM_WAIT ? "delay" : "linear",
+			    b->id, b->kind == VD_DM_WAIT ? " 0" : "") ?:
 	       dm_node(b->id, b->path);
 }
 
 /* The table of a mixed one's second half, as it is when that works. */
-static void late_table(const struct vd_backing *b, char *text, size_t len)
+static int late_table(const struct vd_backing *b, char *text, size_t len)
 {
-	bool wait = b->kind == VD_DM_RECORD_WAIT;
+	bool wait = b->kind == VD_DM_RECORD_WAIT || b->kind == VD_DM_LOW_WAIT;
+	char below[VD_PATH_LEN];
+	int ret = 0;
 
-	snprintf(text, len, "0 %llu %s /dev/%ss 0%s", b->bytes / 1024, wait ? "delay" : "linear", b->id,
-		 wait ? " 0" : "");
+	snprintf(below, sizeof(below), "/dev/%ss", b->id);
+	if (low(b))
+		ret = dm_node(part(b, "r"), below);
+	snprintf(text, len, "0 %llu %s %s %llu%s", b->bytes / 1024, wait ? "delay" : "linear", below,
+		 low(b) ? b->bytes / 1024 : 0, wait ? " 0" : "");
+	return ret;
+}
+
+/*
+ * One null_blk; above it @id with an r, which records; above the second half of that, @id with an s, what freezes and breaks;
+ * and @id, which is both halves.
+ */
+static int low_make(struct vd_backing *b)
+{
+	__u64 half = b->bytes / 1024;
+	char record[VD_PATH_LEN], late[VD_PATH_LEN], table[2 * VD_PATH_LEN];
+
+	return nullb_make(b->id, b->kind, b->bytes) ?:
+	       vd_dm_create(part(b, "r"), "0 %llu vblk-record /dev/%s 0", half * 2, b->id) ?:
+	       late_table(b, table, sizeof(table)) ?: vd_dm_create(part(b, "s"), "%s", table) ?:
+	       dm_node(part(b, "r"), record) ?: dm_node(part(b, "s"), late) ?:
+	       vd_dm_create(b->id, "0 %llu linear %s 0\n%llu %llu linear %s 0", half, record, half, half, late) ?:
+	       dm_node(b->id, b->path);
+}
+
+/* The second half, or all of it, is on a server whose data are in a file. */
+static int nbd_make(struct vd_backing *b)
+{
+	__u64 half = b->bytes / 1024;
+	char file[VD_PATH_LEN];
+	int ret;
+
+	snprintf(file, sizeof(file), "%s/%s.nbd", getenv("VBLK_TMPFS") ?: "/run/vblk/tmpfs", b->id);
+	if (!mixed(b)) {
+		ret = vd_nbd_make(&b->nbd, file, b->bytes, b->kind == VD_NBD ? 1 : VD_NBD_S);
+		snprintf(b->path, sizeof(b->path), "/dev/nbd%d", b->nbd.index);
+		if (ret || b->kind != VD_DM_NBD)
+			return ret;
+		return vd_dm_create(b->id, "0 %llu linear %s 0", half * 2, b->path) ?: dm_node(b->id, b->path);
+	}
+	return nullb_make(b->id, VD_NULLB512, b->bytes / 2) ?:
+	       vd_nbd_make(&b->nbd, file, b->bytes / 2, b->kind == VD_NBD_LOST) ?:
+	       vd_dm_create(b->id, "0 %llu vblk-record /dev/%s 0\n%llu %llu vblk-record /dev/nbd%d 0", half, b->id, half, half,
+			    b->nbd.index) ?:
+	       dm_node(b->id, b->path);
 }
 
 /* The second half is on a disk of its own, a dm-linear over a null_blk, both @id with an s. */
 static int mixed_make(struct vd_backing *b)
 {
-	const char *top = record(b) ? "vblk-record" : "linear";
+	const char *top = vd_backing_records(b) ? "vblk-record" : "linear";
 	__u64 half = b->bytes / 1024;
-	char slow[VD_NAME_LEN + 1], path[VD_PATH_LEN], table[VD_PATH_LEN];
-	int ret;
+	char path[VD_PATH_LEN], table[2 * VD_PATH_LEN];
 
-	snprintf(slow, sizeof(slow), "%ss", b->id);
-	late_table(b, table, sizeof(table));
-	ret = nullb_make(b->id, VD_NULLB512, b->bytes / 2) ?:
-	      nullb_make(slow, b->kind, b->bytes / 2) ?:
-	      vd_run("dmsetup --noudevsync create %s --table '%s'", slow, table) ?:
-	      dm_node(slow, path);
-	return ret ?: vd_run("dmsetup --noudevsync create %s --table '0 %llu %s /dev/%s 0\n%llu %llu %s %s 0'",
-			     b->id, half, top, b->id, half, half, top, path) ?: dm_node(b->id, b->path);
+	return nullb_make(b->id, VD_NULLB512, b->bytes / 2) ?: nullb_make(part(b, "s"), b->kind, b->bytes / 2) ?:
+	       late_table(b, table, sizeof(table)) ?: vd_dm_create(part(b, "s"), "%s", table) ?:
+	       dm_node(part(b, "s"), path) ?:
+	       vd_dm_create(b->id, "0 %llu %s /dev/%s 0\n%llu %llu %s %s 0", half, top, b->id, half, half, top, path) ?:
+	       dm_node(b->id, b->path);
 }
 
 /* A tmpfs of so much, and a file on it that is larger. */
@@ -456,52 +498,59 @@ static int small_make(struct vd_backing *b)
 	       file_make(b, "VBLK_NONE", b->mnt);
 }
 
-/* The data, the pool and the volume are dm devices, the first two @id with d and p; metadata on a null_blk with m. */
-static int thin_table(const struct vd_backing *b, const char *how, __u64 bytes)
+/*
+ * The data, the pool and the volume are dm devices, the first two @id with d and p; metadata on a null_blk with m. The volume is
+ * @id, or with a v when what records is above it.
+ */
+static int thin_table(const struct vd_backing *b, int (*how)(const char *name, const char *fmt, ...), __u64 bytes)
 {
-	char name[VD_NAME_LEN + 1], data[VD_PATH_LEN];
+	char data[VD_PATH_LEN];
 
-	snprintf(name, sizeof(name), "%sd", b->id);
-	return vd_run("dmsetup --noudevsync %s %s --table '0 %llu linear /dev/%s 0'", how, name, bytes / 512, b->id) ?:
-	       vd_run("dmsetup --noudevsync resume %s", name) ?: dm_node(name, data) ?:
-	       vd_run("dmsetup --noudevsync %s %sp --table '0 %llu thin-pool /dev/%sm %s %u 0 1 error_if_no_space'", how,
-		      b->id, bytes / 512, b->id, data, VD_THIN_BLOCK / 512) ?:
-	       vd_run("dmsetup --noudevsync resume %sp", b->id);
+	return how(part(b, "d"), "0 %llu linear /dev/%s 0", bytes / 512, b->id) ?: vd_dm_resume(part(b, "d")) ?:
+	       dm_node(part(b, "d"), data) ?:
+	       how(part(b, "p"), "0 %llu thin-pool /dev/%sm %s %u 0 1 error_if_no_space", bytes / 512, b->id, data,
+		   VD_THIN_BLOCK / 512) ?:
+	       vd_dm_resume(part(b, "p"));
+}
+
+static const char *thin_volume(const struct vd_backing *b)
+{
+	return part(b, b->kind == VD_THIN ? "" : "v");
 }
 
 static int thin_make(struct vd_backing *b)
 {
-	char name[VD_NAME_LEN + 1], pool[VD_PATH_LEN];
+	char pool[VD_PATH_LEN];
 	int ret;
 
-	snprintf(name, sizeof(name), "%sm", b->id);
-	ret = nullb_make(name, VD_NULLB512, 4 << 20) ?: nullb_make(b->id, VD_NULLB512, b->bytes) ?:
-	      thin_table(b, "create", VD_SMALL);
-	snprintf(name, sizeof(name), "%sp", b->id);
-	return ret ?: dm_node(name, pool) ?: vd_run("dmsetup message %s 0 'create_thin 0'", name) ?:
-	       vd_run("dmsetup --noudevsync create %s --table '0 %llu thin %s 0'", b->id, b->bytes / 512, pool) ?:
-	       dm_node(b->id, b->path);
+	ret = nullb_make(part(b, "m"), VD_NULLB512, 4 << 20) ?: nullb_make(b->id, VD_NULLB512, b->bytes) ?:
+	      thin_table(b, vd_dm_create, VD_SMALL) ?: dm_node(part(b, "p"), pool) ?:
+	      vd_dm_message(part(b, "p"), "create_thin 0") ?:
+	      vd_dm_create(thin_volume(b), "0 %llu thin %s 0", b->bytes / 512, pool) ?: dm_node(thin_volume(b), b->path);
+	if (ret || b->kind == VD_THIN)
+		return ret;
+	return vd_dm_create(b->id, "0 %llu vblk-record %s 0", b->bytes / 512, b->path) ?: dm_node(b->id, b->path);
 }
 
 static void thin_free(struct vd_backing *b)
 {
-	static const char *const dm[] = { "", "p", "d" };
-	char name[VD_NAME_LEN + 1];
-	unsigned int i;
-
-	for (i = 0; i < sizeof(dm) / sizeof(*dm); i++)
-		vd_run("dmsetup --noudevsync remove --retry %s%s", b->id, dm[i]);
+	vd_dm_remove(b->id);
+	if (b->kind != VD_THIN)
+		vd_dm_remove(thin_volume(b));
+	vd_dm_remove(part(b, "p"));
+	vd_dm_remove(part(b, "d"));
 	nullb_free(b->id);
-	snprintf(name, sizeof(name), "%sm", b->id);
-	nullb_free(name);
+	nullb_free(part(b, "m"));
 }
 
 int vd_backing_twin(struct vd_backing *twin, const struct vd_backing *b)
 {
+	char table[512];
+
 	*twin = *b;
 	twin->kind = VD_TWIN;
 	snprintf(twin->id, sizeof(twin->id), "%.*st", VD_NAME_LEN - 2, b->id);
-	return vd_run("dmsetup table %s | dmsetup --noudevsync create %s", b->id, twin->id) ?:
+	return vd_dm_table(b->id, table, sizeof(table)) ?: vd_dm_create(twin->id, "%s", table) ?:
 	       dm_node(twin->id, twin->path);
 }
 
@@ -530,9 +579,19 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 	case VD_DM_RECORD_NARROW:
 	case VD_DM_RECORD_WAIT:
 		return mixed_make(b);
+	case VD_DM_LOW:
+	case VD_DM_LOW_WAIT:
+		return low_make(b);
+	case VD_NBD_LOST:
+	case VD_NBD_STUCK:
+	case VD_NBD:
+	case VD_NBD_LATE:
+	case VD_DM_NBD:
+		return nbd_make(b);
 	case VD_TMPFS_SMALL:
 		return small_make(b);
 	case VD_THIN:
+	case VD_THIN_RECORD:
 		return thin_make(b);
 	case VD_TWIN:
 		return -EINVAL;
@@ -555,8 +614,7 @@ int vd_backing_make(struct vd_backing *b, enum vd_backing_kind kind, __u64 bytes
 
 void vd_backing_free(struct vd_backing *b)
 {
-	bool dm = vd_backing_freezes(b);
-	char slow[VD_NAME_LEN + 1];
+	bool dm = vd_backing_freezes(b) && b->kind != VD_NBD && b->kind != VD_NBD_LATE;
 
 	if (!b->id[0])
 		return;
@@ -571,11 +629,12 @@ void vd_backing_free(struct vd_backing *b)
 		b->id[0] = 0;
 		return;
 	case VD_THIN:
+	case VD_THIN_RECORD:
 		thin_free(b);
 		b->id[0] = 0;
 		return;
 	case VD_TWIN:
-		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
+		vd_dm_remove(b->id);
 		b->id[0] = 0;
 		return;
 	default:
@@ -589,14 +648,19 @@ void vd_backing_free(struct vd_backing *b)
 	}
 	if (dm) {
 		vd_backing_thaw(b);
-		vd_run("dmsetup --noudevsync remove --retry %s", b->id);
+		vd_dm_remove(b->id);
 	}
-	if (b->block || b->mnt[0])
+	if (low(b)) {
+		vd_dm_remove(part(b, "s"));
+		vd_dm_remove(part(b, "r"));
+	}
+	if (nbd(b))
+		vd_nbd_free(&b->nbd);
+	if ((b->block && (!nbd(b) || mixed(b))) || b->mnt[0])
 		nullb_free(b->id);
-	if (mixed(b)) {
-		snprintf(slow, sizeof(slow), "%ss", b->id);
-		vd_run("dmsetup --noudevsync remove --retry %s", slow);
-		nullb_free(slow);
+	if (mixed(b) && !low(b) && !nbd(b)) {
+		vd_dm_remove(part(b, "s"));
+		nullb_free(part(b, "s"));
 	}
 	b->id[0] = 0;
 }
@@ -644,8 +708,7 @@ int vd_backing_resize(struct vd_backing *b, __u64 bytes)
 	if (!b->block) {
 		ret = truncate(b->path, bytes) ? -errno : 0;
 	} else if (b->kind == VD_DM) {
-		ret = vd_run("dmsetup load %s --table '0 %llu linear /dev/%s 0'", b->id, bytes / 512, b->id) ?:
-		      vd_run("dmsetup --noudevsync resume %s", b->id);
+		ret = vd_dm_load(b->id, "0 %llu linear /dev/%s 0", bytes / 512, b->id) ?: vd_dm_resume(b->id);
 	} else {
 		ret = -EOPNOTSUPP;
 	}
@@ -692,34 +755,41 @@ static const char *late_half(const struct vd_backing *b)
 
 int vd_backing_freeze(const struct vd_backing *b)
 {
-	return vd_run("dmsetup suspend --noflush --nolockfs %s%s", b->id, late_half(b));
+	if (nbd(b))
+		return vd_nbd_stop(&b->nbd);
+	return vd_dm_suspend(part(b, late_half(b)));
 }
 
 int vd_backing_thaw(const struct vd_backing *b)
 {
-	return vd_run("dmsetup --noudevsync resume %s%s", b->id, late_half(b));
+	if (nbd(b))
+		return vd_nbd_cont(&b->nbd);
+	return vd_dm_resume(part(b, late_half(b)));
 }
 
 /* A table that is replaced takes what waits for it with it, so this is a thaw as well. */
 static int late_replace(const struct vd_backing *b, const char *table)
 {
-	return vd_run("dmsetup load %ss --table '%s'", b->id, table) ?: vd_backing_thaw(b);
+	return vd_dm_load(part(b, "s"), "%s", table) ?: vd_backing_thaw(b);
 }
 
-int vd_backing_break(const struct vd_backing *b)
+int vd_backing_break(struct vd_backing *b)
 {
 	char table[VD_PATH_LEN];
 
+	if (nbd(b))
+		return vd_nbd_kill(&b->nbd);
 	snprintf(table, sizeof(table), "0 %llu error", b->bytes / 1024);
 	return mixed(b) ? late_replace(b, table) : -EOPNOTSUPP;
 }
 
-int vd_backing_mend(const struct vd_backing *b)
+int vd_backing_mend(struct vd_backing *b)
 {
-	char table[VD_PATH_LEN];
+	char table[2 * VD_PATH_LEN];
 
-	late_table(b, table, sizeof(table));
-	return mixed(b) ? late_replace(b, table) : -EOPNOTSUPP;
+	if (nbd(b))
+		return vd_nbd_restart(&b->nbd);
+	return mixed(b) ? late_table(b, table, sizeof(table)) ?: late_replace(b, table) : -EOPNOTSUPP;
 }
 
 /* 0 and what was written, or -errno. */
@@ -746,13 +816,13 @@ static int write_all(const char *path, int flags, __u64 step)
 int vd_backing_fill(const struct vd_backing *b)
 {
 	char path[VD_PATH_LEN + 8];
-	int ret;
+	int ret = 0;
 
 	snprintf(path, sizeof(path), "%s/filler", b->mnt);
 	if (b->kind == VD_TMPFS_SMALL)
 		ret = write_all(path, O_CREAT, 4096);
-	else if (b->kind == VD_THIN)
-		ret = write_all(b->path, O_DIRECT, VD_THIN_BLOCK);
+	else if (b->kind == VD_THIN || b->kind == VD_THIN_RECORD)
+		ret = dm_node(thin_volume(b), path) ?: write_all(path, O_DIRECT, VD_THIN_BLOCK);
 	else
 		return -EOPNOTSUPP;
 	return ret == -ENOSPC ? 0 : ret;
@@ -762,8 +832,8 @@ int vd_backing_unfill(const struct vd_backing *b)
 {
 	char path[VD_PATH_LEN + 8];
 
-	if (b->kind == VD_THIN)
-		return thin_table(b, "load", b->bytes);
+	if (b->kind == VD_THIN || b->kind == VD_THIN_RECORD)
+		return thin_table(b, vd_dm_load, b->bytes);
 	snprintf(path, sizeof(path), "%s/filler", b->mnt);
 	return unlink(path) ? -errno : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What stop.c and park.c share: the ioctls about STOP, parked requests and events, and a guest whose requests can be hung, be
+ * What stop.c, park.c and sick.c share: the ioctls about STOP, parked requests and events, and a guest whose requests can be hung, be
  * failed and be counted.
  */
 #ifndef VBLK_STOP_H
@@ -208,7 +208,7 @@ static inline int vd_guest_make(struct vd_guest *g, enum vd_backing_kind kind, c
 		return ret;
 	g->look.fd = vd_node_open(g->r.name, O_RDONLY);
 	g->data = vd_alloc(&g->r.d, VD_GUEST_NUM * 512, 4096);
-	g->recorded = kind >= VD_DM_RECORD && kind <= VD_DM_RECORD_WAIT;
+	g->recorded = vd_backing_records(&g->r.b);
 	if (g->recorded)
 		ret = vd_record_open(&g->rec, VD_GUEST_DISK / 512);
 	return ret ?: g->look.fd < 0 ? g->look.fd : 0;
@@ -465,6 +465,36 @@ static inline int vd_succeed(struct vd_guest *g, bool region)
 		ret = ret ?: vd_setup_queue(d, d->q[i], region ? NULL : &base);
 	}
 	return ret ?: vd_patiently(vd_driver_ok(d));
+}
+
+/*
+ * The source stands still until the destination, a device of that name, runs, and knows nothing of it afterwards. @base: of the
+ * first queue; NULL for none of any. @ordered: what it has to do arrives at the disk in order; it need not where many threads
+ * send it.
+ */
+static inline int vd_move(struct vd_guest *g, const char *name, const __u32 *base, bool ordered)
+{
+	struct vd *d = &g->r.d;
+	int source = d->fd, ret;
+	unsigned int i;
+	__u32 at;
+
+	d->fd = vd_node_open(name, O_RDWR);
+	ret = d->fd < 0 ? d->fd : vd_patiently(vd_negotiate(d));
+	ret = ret ?: vd_patiently(vd_inflight_set(d, &g->reg.arg)) ?: vd_map_all(d);
+	for (i = 0; i < d->nq; i++) {
+		at = i || !base ? d->q[i]->ops->base(d->q[i]) : *base;
+		ret = ret ?: vd_setup_queue(d, d->q[i], base ? &at : NULL);
+	}
+	if (g->recorded && !ordered) {
+		vd_record_read(&g->rec);
+		ret = ret ?: vd_record_mark(&g->rec);
+	} else {
+		ret = ret ?: vd_next_life(g);
+	}
+	ret = ret ?: vd_patiently(vd_driver_ok(d));
+	close(source);
+	return ret;
 }
 
 #endif /* VBLK_STOP_H */
