@@ -39,7 +39,7 @@ programs=(
 	"record 60"
 	"stop 600 -r stop.packed_in_order.preserve_and_go_on -r stop.packed_in_order.exchange_while_stalled -r move.packed_in_order.with_what_is_kept -r narrow.packed_in_order.preserve -r fault.packed_preserve.ends -r dead.split.stalls_at_the_deadline -r pair.split.memory_moves -r dead.split.closed"
 	"park 400 -r in_order.packed.stops -r path.packed.whole_ring -r path.packed.exchange -r path.packed.owner_is_killed -r path.packed.reset_gives_back -r full.packed_thin.parked_until_there_is_room -r path.packed.preserve_keeps -r events.of_owners_before"
-	"sick 600 -r sick.path_park_packed.move -r sick.dead_report_split.preserve -r sick.thin_report_split.flush"
+	"sick 1500 -r sick.path_park_packed.move -r sick.dead_report_split.preserve -r sick.thin_report_split.flush"
 	"peers 200 -r peers.packed.b5_a_reset_of_the_guest_voids_what_was_to_be_done_again"
 	"kill 200 -v split -v packed_in_order"
 	"supervisor 200 -v packed_store"
@@ -53,7 +53,7 @@ programs=(
 declare -A usual=(
 	[stop]="-V split_in_order -V packed"
 	[park]="-V split -V packed_file -V split_thin"
-	[sick]="-v dead_report_split -v delay_park_packed -v stuck_enospc_split -v nbd_report_packed -v plain_park_split -v file_enospc_packed -v thin_report_split -v path_park_packed -r worker.path.owner_is_stopped -r worker.dead.in_a_page_fault -r worker.nbd.owner_is_stopped -r worker.file.in_a_page_fault -r nbd.none.owner_is_killed -r nbd.deadline.back_in_time -r nbd.below_dm.parked"
+	[sick]="-r sick.dead_report_split.preserve -r sick.dead_report_split.exchange -r sick.delay_park_packed.flush -r sick.delay_park_packed.move -r sick.stuck_enospc_split.exchange -r sick.stuck_enospc_split.preserve -r sick.nbd_report_packed.flush -r sick.nbd_report_packed.move -r sick.plain_park_split.exchange -r sick.plain_park_split.preserve -r sick.file_enospc_packed.flush -r sick.file_enospc_packed.move -r sick.thin_report_split.preserve -r sick.thin_report_split.exchange -r sick.path_park_packed.move -r sick.path_park_packed.flush -r worker.path.owner_is_stopped -r worker.nbd.in_a_page_fault -r nbd.none.owner_is_killed -r nbd.deadline.back_in_time -r nbd.below_dm.parked"
 )
 
 # Of these nobody may sleep for long who can't be killed: SECONDS for the kernel to report it.
