@@ -224,11 +224,15 @@ void vinf_queue_done(struct vinf_queue *q, struct vinf_io *io)
 	 */
 	rcu_read_lock();
 	llist_add(&io->req.done, &q->vq.done);
-	/* Pairs with smp_mb() in vinf_reap(): it drains the list after it set @dead. */
+	/*
+	 * Pairs with smp_mb() in vinf_reap(): it drains the list after it set @dead.  And with
+	 * test_and_clear_bit() in vinf_worker_run(): who finds the bit set need not set it, the
+	 * turn that clears it sees the list.
+	 */
 	smp_mb__after_atomic();
 	if (READ_ONCE(q->dead))
 		queue_work(vinf_wq, &q->orphan_work);
-	else
+	else if (!test_bit(VINF_Q_WORK, &q->flags))
 		vinf_queue_wake(q);
 	rcu_read_unlock();
 }
