@@ -532,6 +532,7 @@ int vinf_io_start(struct vinf_io *io, const struct vinf_seg *segs, unsigned int 
 	}
 
 	io->started = true;
+	q->nr_started++;
 	atomic_inc(&q->out);
 	/* The engine has checked, but it is another module, and this is somebody's data. */
 	if (vinf_io_changes(io) && q->dev->limits.read_only)

@@ -11,6 +11,9 @@
 /* How long a turn waits for others that want the queue's lock. */
 #define VINF_YIELD	(HZ / 50 + 1)
 
+/* More than this a plug does not hold. */
+#define VINF_MAX_BURST	32
+
 /* What came back after the owner died: nobody is left to tell. */
 static void vinf_orphan_work(struct work_struct *work)
 {
@@ -318,6 +321,7 @@ bool vinf_queue_turn(struct vinf_queue *q)
 		 */
 		if (q->engine && q->ring_mm == current->mm && !READ_ONCE(q->held) &&
 		    !READ_ONCE(q->parked) && !READ_ONCE(q->dead)) {
+			u32 started = q->nr_started;
 			struct blk_plug plug;
 
 			if (q->unmapped) {
@@ -326,10 +330,14 @@ bool vinf_queue_turn(struct vinf_queue *q)
 					       "its rings are not mapped any more");
 			}
 			blk_start_plug(&plug);
+			/* Tags are had for as many at once; what is left of them goes back. */
+			plug.nr_ios = clamp(q->burst, 1, VINF_MAX_BURST);
 			vinf_io_retry(q);
 			more = q->engine->process(&q->vq);
 			vinf_ring_log(q);
 			blk_finish_plug(&plug);
+			if (q->nr_started != started)
+				q->burst = q->nr_started - started;
 		}
 		mutex_unlock(&q->lock);
 	}

@@ -519,6 +519,8 @@ struct vinf_queue {
 	u32 nr_parked;			/* retry_lock to change, A: how many these are */
 	struct delayed_work retry_work;	/* wakes the worker when nothing else will */
 	unsigned int retry_ms;		/* W */
+	u32 nr_started;			/* Q: requests, ever; wraps */
+	u32 burst;			/* Q: of these in the last turn that had any */
 
 	/* stopped with something in flight */
 	u32 kept;			/* D: requests in the region, 0 while it runs */
