@@ -80,7 +80,50 @@ int vinf_map_find(const struct vinf_map *map, unsigned int *hit, u64 iova, u32 l
 /* The same in a queue's picture, with q->lock held. */
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
 {
+	const struct vinf_map *map = q->map;
+	const struct vinf_map_entry *e;
+
+	/* Nearly always all of it is in the entry of the last hit. */
+	if (likely(map && q->map_hit < map->nr)) {
+		e = &map->e[q->map_hit];
+		if (likely(iova >= e->first && iova <= e->last && len - 1 <= e->last - iova &&
+			   (e->perm & perm) == perm)) {
+			*uaddr = u64_to_user_ptr(e->uaddr + (iova - e->first));
+			*got = len;
+			return 0;
+		}
+	}
 	return vinf_map_find(q->map, &q->map_hit, iova, len, perm, uaddr, got);
+}
+
+/*
+ * The header of a request and its status byte are most of what is copied: for them the length is the
+ * compiler's to know.
+ */
+static int vinf_copy_in(void *dst, const void __user *from, u32 len)
+{
+	u64 header[2];
+
+	if (len != sizeof(header))
+		return copy_from_user(dst, from, len) ? -EFAULT : 0;
+	if (!user_read_access_begin(from, sizeof(header)))
+		return -EFAULT;
+	unsafe_get_user(header[0], (const u64 __user *)from, fault);
+	unsafe_get_user(header[1], (const u64 __user *)from + 1, fault);
+	user_read_access_end();
+	memcpy(dst, header, sizeof(header));
+	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+static int vinf_copy_out(void __user *to, const void *src, u32 len)
+{
+	if (len == 1)
+		return put_user(*(const u8 *)src, (u8 __user *)to);
+	return copy_to_user(to, src, len) ? -EFAULT : 0;
 }
 
 /**
@@ -106,8 +149,9 @@ int vinf_copy_from(struct vinf_vq *vq, u64 iova, void *dst, u32 len)
 		ret = vinf_translate(q, iova, len, VHOST_ACCESS_RO, &uaddr, &got);
 		if (ret)
 			return ret;
-		if (copy_from_user(dst, uaddr, got))
-			return -EFAULT;
+		ret = vinf_copy_in(dst, uaddr, got);
+		if (ret)
+			return ret;
 		iova += got;
 		dst += got;
 		len -= got;
@@ -135,7 +179,7 @@ int vinf_copy_to(struct vinf_vq *vq, u64 iova, const void *src, u32 len)
 		ret = vinf_translate(q, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
 		if (ret)
 			return ret;
-		ret = copy_to_user(uaddr, src, got) ? -EFAULT : 0;
+		ret = vinf_copy_out(uaddr, src, got);
 		/* A part of it may be there. */
 		if (unlikely(q->log))
 			vinf_log_mark(q->log, iova, got);
