@@ -78,9 +78,19 @@ static int vinf_pin_piece(struct vinf_io *io, unsigned long addr, u32 len, u64 i
 {
 	unsigned int flags = io->req.op == VINF_OP_READ ? FOLL_WRITE : 0;
 	struct page **pages = io->q->pages;
-	u32 offset, part;
+	u32 offset = offset_in_page(addr), part;
 	int i, n, ret;
 
+	/* A page of a small request. */
+	if (likely(len <= PAGE_SIZE - offset)) {
+		n = pin_user_pages_fast(addr - offset, 1, flags, pages);
+		if (n <= 0)
+			return n ?: -EFAULT;
+		ret = vinf_pin_add(io, pages[0], offset, len, iova);
+		if (ret)
+			unpin_user_page(pages[0]);
+		return ret;
+	}
 	while (len) {
 		offset = offset_in_page(addr);
 		n = min_t(u64, DIV_ROUND_UP((u64)offset + len, PAGE_SIZE), VINF_SCRATCH_PAGES);
@@ -246,8 +256,10 @@ void vinf_unpin(struct vinf_io *io)
 	io->iova = io->inline_iova;
 	io->nr_bv = 0;
 	io->max_bv = VINF_INLINE_BVECS;
-	kvfree(io->segs);
-	io->segs = NULL;
+	if (io->segs) {
+		kvfree(io->segs);
+		io->segs = NULL;
+	}
 }
 
 /* ---- for a request that is not at the disk for long ---- */
