@@ -298,11 +298,11 @@ static void vinf_queue_yield(struct vinf_queue *q)
  * vinf_queue_turn - one turn of a queue
  * @q: queue
  *
- * Context: the queue's worker.
+ * If it is not enough, VINF_Q_WORK is set for the next one.
  *
- * Return: true when the worker should come back at once.
+ * Context: the queue's worker.
  */
-bool vinf_queue_turn(struct vinf_queue *q)
+void vinf_queue_turn(struct vinf_queue *q)
 {
 	bool more = false;
 
@@ -347,11 +347,8 @@ bool vinf_queue_turn(struct vinf_queue *q)
 	if (READ_ONCE(q->vq.quiesce) || READ_ONCE(q->dead) || READ_ONCE(q->held) ||
 	    READ_ONCE(q->parked) || atomic_read(&q->wanted))
 		vinf_rest_hint(q->dev);
-	if (more) {
+	if (more)
 		set_bit(VINF_Q_WORK, &q->flags);
-		cond_resched();
-	}
-	return more;
 }
 
 /**

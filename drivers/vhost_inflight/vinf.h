@@ -678,7 +678,7 @@ u32 vinf_queue_held_back(struct vinf_queue *q, unsigned long deadline);
 void vinf_queue_leave(struct vinf_queue *q);
 void vinf_queue_leave_nothing(struct vinf_queue *q);
 void vinf_queue_stop(struct vinf_queue *q);
-bool vinf_queue_turn(struct vinf_queue *q);
+void vinf_queue_turn(struct vinf_queue *q);
 int vinf_queue_lock_until(struct vinf_queue *q, unsigned long deadline);
 enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q);
 

@@ -74,7 +74,13 @@ static bool vinf_worker_run(void *data)
 	if (!test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
 		return false;
 	__set_current_state(TASK_RUNNING);
-	return vinf_queue_turn(w->q);
+	vinf_queue_turn(w->q);
+	cond_resched();
+	/*
+	 * Look again before it sleeps: with false the thread asks the scheduler for somebody else
+	 * to run, also if it is to go on. Often the turn's requests are done already.
+	 */
+	return true;
 }
 
 /* The owner's process is being killed; this is the last thing its worker does. */
