@@ -28,56 +28,7 @@ static struct vinf_map *vinf_map_get(struct vinf_map *map)
 	return map;
 }
 
-/**
- * vinf_map_find - one piece of guest memory as the owner's memory
- * @map: picture of the IOTLB; NULL: nothing is mapped
- * @hit: entry to begin with, and the one that was found
- * @iova: device address
- * @len: bytes wanted, not 0
- * @perm: VHOST_ACCESS_RO to read it, VHOST_ACCESS_WO to write it
- * @uaddr: where the piece starts
- * @got: bytes up to the end of the piece, at most @len
- *
- * Context: any that keeps the picture.
- *
- * Return: 0; -EFAULT when @iova is not mapped or not with @perm.
- */
-int vinf_map_find(const struct vinf_map *map, unsigned int *hit, u64 iova, u32 len, u32 perm,
-		  void __user **uaddr, u32 *got)
-{
-	unsigned int lo = 0, hi, mid = *hit;
-	const struct vinf_map_entry *e;
-
-	if (!map)
-		return -EFAULT;
-	hi = map->nr;
-	/*
-	 * The last hit first: a guest's memory is few ranges and most of its buffers are in one of
-	 * them.
-	 */
-	while (lo < hi) {
-		if (mid < lo || mid >= hi)
-			mid = lo + (hi - lo) / 2;
-		e = &map->e[mid];
-		if (iova < e->first) {
-			hi = mid;
-		} else if (iova > e->last) {
-			lo = mid + 1;
-		} else {
-			if ((e->perm & perm) != perm)
-				return -EFAULT;
-			*hit = mid;
-			*uaddr = u64_to_user_ptr(e->uaddr + (iova - e->first));
-			/* Not last - iova + 1, which may be 2^64. */
-			*got = min_t(u64, len - 1, e->last - iova) + 1;
-			return 0;
-		}
-		mid = lo + (hi - lo) / 2;
-	}
-	return -EFAULT;
-}
-
-/* The same in a queue's picture, with q->lock held. */
+/* In a queue's picture, with q->lock held. */
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
 {
 	const struct vinf_map *map = q->map;

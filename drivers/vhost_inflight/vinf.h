@@ -63,6 +63,7 @@
 #include <uapi/linux/virtio_ring.h>
 
 #include "compat.h"
+#include "map.h"
 #include "stand.h"
 
 #define VINF_NAME_LEN		VHOST_INFLIGHT_NAME_LEN
@@ -298,19 +299,6 @@ void vinf_file_control(struct vinf_io *io);
 
 /* ---- iotlb.c ---- */
 
-struct vinf_map_entry {
-	u64 first, last;		/* IOVA, inclusive */
-	u64 uaddr;
-	u32 perm;			/* VHOST_ACCESS_* */
-};
-
-/* An immutable picture of the IOTLB, sorted; a new one takes its place at BATCH_END. */
-struct vinf_map {
-	refcount_t ref;
-	unsigned int nr;
-	struct vinf_map_entry e[] __counted_by(nr);
-};
-
 struct vinf_iotlb {
 	struct vhost_iotlb *tree;	/* D: what the owner said */
 	struct vinf_map *map;		/* D, holds a reference */
@@ -318,8 +306,6 @@ struct vinf_iotlb {
 	bool dirty;			/* D: tree and map differ */
 };
 
-int vinf_map_find(const struct vinf_map *map, unsigned int *hit, u64 iova, u32 len, u32 perm,
-		  void __user **uaddr, u32 *got);
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr,
 		   u32 *got);
 int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg);

@@ -25,5 +25,11 @@ typedef __s64 s64;
 #ifndef __force
 #define __force
 #endif
+#ifndef __user
+#define __user
+#endif
+#ifndef __counted_by
+#define __counted_by(member)
+#endif
 
 #endif
