@@ -15,15 +15,15 @@ DKMS_SOURCES := Kbuild Kconfig COPYING dkms.conf include drivers
 kbuild = $(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR),$(error no kernel headers: run tools/vm/setup or set KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: help setup demo check check-quick check-debug soak modules modules_install tools install \
+.PHONY: help setup demo check check-quick check-debug soak bench bench-quick modules modules_install tools install \
 	dkms-install dkms-remove sparse checkpatch kunit native vring fuzz fuzz-mutations coverage \
 	selftests clean
 
 help: ## this list
 	@echo 'To try it and to test it (these install what they need, on Debian 12 as root):'
-	@grep -hE '^(demo|check|check-quick|check-debug|soak):.*## ' Makefile | sed -E 's/^([a-z_-]+):[^#]*## /  \1\t/' | expand -t 20
+	@grep -hE '^(demo|check|check-quick|check-debug|soak|bench|bench-quick):.*## ' Makefile | sed -E 's/^([a-z_-]+):[^#]*## /  \1\t/' | expand -t 20
 	@echo 'To build and to use it (KDIR= for another kernel, DESTDIR= and PREFIX= for installs):'
-	@grep -hE '^[a-z_-]+:.*## ' Makefile | grep -vE '^(demo|check|check-quick|check-debug|soak):' | grep -v ':.*### ' | \
+	@grep -hE '^[a-z_-]+:.*## ' Makefile | grep -vE '^(demo|check|check-quick|check-debug|soak|bench|bench-quick):' | grep -v ':.*### ' | \
 		sed -E 's/^([a-z_-]+):[^#]*## /  \1\t/' | expand -t 20
 	@echo 'Single loops of the tests:'
 	@grep -hE '^[a-z_-]+:.*### ' Makefile | sed -E 's/^([a-z_-]+):[^#]*### /  \1\t/' | expand -t 20
@@ -46,6 +46,12 @@ check-debug: setup ## all in-kernel tests under a debug kernel: KASAN, lockdep, 
 
 soak: setup ## for long: 200 exchanges of the engine under a guest, 200 kills of each kind of VMM, 500 migrations
 	@tools/checks/run --progress soak
+
+bench: setup ## what it costs and how fast it is, against others: tables, build/bench/*.json, plots
+	@tools/vm/setup --bench && tools/bench/run
+
+bench-quick: setup ## the same in less than 5 minutes
+	@tools/vm/setup --bench && tools/bench/run --quick
 
 modules: ## the two modules (this is the default)
 	+$(kbuild) modules

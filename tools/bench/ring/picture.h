@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Guest memory: one region, whose bounds are checked, or what a queue of the holder has: a picture
+ * of the IOTLB, and where the last look-up was.
+ */
+#ifndef _BENCH_RING_PICTURE_H
+#define _BENCH_RING_PICTURE_H
+
+#include <linux/types.h>
+
+#include "map.h"
+
+struct virtq_mem {
+	u64 base, size;
+	struct vinf_map *map;
+	unsigned int hit;
+};
+
+/* @regions mappings, of which one is all of @ram, and as many as can be on either side. */
+void picture_make(struct virtq_mem *mem, void *ram, u64 size, unsigned int regions);
+
+#endif
