@@ -2,9 +2,9 @@
 /*
  * Inflight region of one virtqueue: what was taken and not given back, for whoever comes after us.
  *
- * Pure C like the ring engine, which calls the verbs below the line. The region is written at run
- * time and never read back: it is shared memory that others can write too. What we need to know of
- * it is kept here. It is read once, in inflight_open(), from a copy.
+ * Pure C like the ring engine, which calls the verbs below the line and in inflight_split.h. The
+ * region is written at run time and never read back: it is shared memory that others can write too.
+ * What we need to know of it is kept here. It is read once, in inflight_open(), from a copy.
  *
  * The verbs, for a batch of buffers:
  *
@@ -148,10 +148,6 @@ static inline void inflight_stage(struct inflight *fl, u16 id)
 {
 	fl->staged[fl->nr_staged++] = id;
 }
-
-void inflight_split_record(struct inflight *fl, u16 head);
-void inflight_split_prepare(struct inflight *fl);
-void inflight_split_commit(struct inflight *fl, u16 used);
 
 /**
  * struct inflight_packed_buf - a buffer of a packed ring, as it is recorded

@@ -131,46 +131,6 @@ static bool inflight_split_may_start(const struct virtq_pos *pos, const struct v
 	return pos->avail == found->used || pos->avail == found->avail;
 }
 
-void inflight_split_record(struct inflight *fl, u16 head)
-{
-	struct vhost_inflight_region_split *r = fl->region;
-
-	fault_here(FAULT_FETCHED);
-	inflight_store64(&r->desc[head].counter, fl->counter++);
-	fault_here(FAULT_RECORD);
-	inflight_store8(&r->desc[head].inflight, 1);
-}
-
-void inflight_split_prepare(struct inflight *fl)
-{
-	struct vhost_inflight_region_split *r = fl->region;
-	unsigned int i;
-
-	fault_here(FAULT_STAGED);
-	for (i = 0; i < fl->nr_staged; i++) {
-		inflight_store16(&r->desc[fl->staged[i]].next, fl->head);
-		fl->head = fl->staged[i];
-	}
-	fault_here(FAULT_PREPARE);
-	inflight_store16(&r->last_batch_head, fl->head);
-	fault_here(FAULT_PREPARED);
-}
-
-void inflight_split_commit(struct inflight *fl, u16 used)
-{
-	struct vhost_inflight_region_split *r = fl->region;
-	unsigned int i;
-
-	fault_here(FAULT_SHOWN);
-	for (i = 0; i < fl->nr_staged; i++) {
-		inflight_store8(&r->desc[fl->staged[i]].inflight, 0);
-		fault_here(FAULT_CLEAR);
-	}
-	fault_here(FAULT_CLEARED);
-	inflight_store16(&r->used_idx, used);
-	fl->nr_staged = 0;
-}
-
 const struct inflight_ops inflight_split_ops = {
 	.size		= inflight_split_size,
 	.fresh		= inflight_split_fresh,

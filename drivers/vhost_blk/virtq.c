@@ -63,6 +63,7 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 
 	memset(vq, 0, sizeof(*vq));
 	vq->layout = cfg->layout;
+	vq->plain = cfg->layout;
 	vq->event_idx = cfg->event_idx;
 	vq->indirect = cfg->indirect;
 	vq->num = cfg->num;
@@ -71,6 +72,7 @@ int virtq_init(struct virtq *vq, const struct virtq_cfg *cfg, const struct virtq
 	vq->segs = cfg->segs;
 	vq->table = cfg->table;
 	if (cfg->in_order || cfg->partial_order) {
+		vq->plain = VIRTQ_NR_LAYOUTS;
 		vq->order = cfg->order;
 		virtq_order_init(vq->order, cfg);
 	}
@@ -133,7 +135,7 @@ static void virtq_order_remove(struct virtq *vq, u16 id)
 	else
 		o->buf[buf->after].before = buf->before;
 	buf->done = false;
-	virtq_returned(vq, id);
+	virtq_returned(vq, vq->track, id);
 }
 
 /* One used entry. @turn: nothing is in flight that was fetched before the buffer it names. */
@@ -177,11 +179,13 @@ static void virtq_order_runs(struct virtq *vq, struct virtq_batch *b)
 		virtq_order_stage(vq, b, &run, true);
 }
 
-static noinline void virtq_order_publish(struct virtq *vq, const struct virtq_done *done,
+static noinline bool virtq_order_publish(struct virtq *vq, const struct virtq_done *done,
 					 unsigned int n)
 {
 	struct virtq_batch b = virtq_batch_start(vq);
 	struct virtq_order *o = vq->order;
+	u16 used = vq->pos.used;
+	bool wrap = vq->pos.used_wrap;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
@@ -197,18 +201,28 @@ static noinline void virtq_order_publish(struct virtq *vq, const struct virtq_do
 		virtq_order_stage(vq, &b, &done[i], false);
 	}
 	VIRTQ_CALL(vq, commit, &b);
+	return vq->pos.used != used || vq->pos.used_wrap != wrap;
+}
+
+static noinline int virtq_order_fetch(struct virtq *vq, struct virtq_chain *chain)
+{
+	int ret = VIRTQ_CALL(vq, fetch, chain);
+
+	if (ret > 0)
+		virtq_order_fetched(vq->order, chain);
+	return ret;
 }
 
 int virtq_fetch(struct virtq *vq, struct virtq_chain *chain)
 {
-	int ret;
-
-	if (likely(!vq->order))
-		return VIRTQ_CALL(vq, fetch, chain);
-	ret = VIRTQ_CALL(vq, fetch, chain);
-	if (ret > 0)
-		virtq_order_fetched(vq->order, chain);
-	return ret;
+	switch (vq->plain) {
+	case VIRTQ_SPLIT:
+		return virtq_split_fetch(vq, chain);
+	case VIRTQ_PACKED:
+		return virtq_packed_fetch(vq, chain);
+	default:
+		return virtq_order_fetch(vq, chain);
+	}
 }
 
 int virtq_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain)
@@ -226,14 +240,14 @@ int virtq_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq
 
 bool virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
 {
-	u16 used = vq->pos.used;
-	bool wrap = vq->pos.used_wrap;
-
-	if (likely(!vq->order))
-		VIRTQ_CALL(vq, publish, done, n);
-	else
-		virtq_order_publish(vq, done, n);
-	return vq->pos.used != used || vq->pos.used_wrap != wrap;
+	switch (vq->plain) {
+	case VIRTQ_SPLIT:
+		return virtq_split_publish(vq, done, n);
+	case VIRTQ_PACKED:
+		return virtq_packed_publish(vq, done, n);
+	default:
+		return virtq_order_publish(vq, done, n);
+	}
 }
 
 bool virtq_need_call(struct virtq *vq)

@@ -147,6 +147,7 @@ struct virtq_cfg {
 /**
  * struct virtq - one ring, device side
  * @layout: I: byte layout
+ * @plain: I: the same where order means nothing, VIRTQ_NR_LAYOUTS where it does
  * @event_idx: I: notifications are asked for by index
  * @indirect: I: indirect tables are allowed
  * @num: I: ring size
@@ -171,7 +172,7 @@ struct virtq_cfg {
  * virtq_set_rings() as well; the rest changes with every call.
  */
 struct virtq {
-	enum virtq_layout layout;
+	enum virtq_layout layout, plain;
 	bool event_idx, indirect;
 	u16 num, mask, max_segs;
 	void *desc, *driver, *device;

@@ -5,6 +5,7 @@
 #ifndef _VHOST_BLK_VIRTQ_OPS_H
 #define _VHOST_BLK_VIRTQ_OPS_H
 
+#include <linux/build_bug.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
 
@@ -26,12 +27,12 @@ struct virtq_batch {
 	unsigned int n;
 };
 
-/* A buffer goes out with the batch at hand. */
-static inline void virtq_returned(struct virtq *vq, u16 id)
+/* A buffer goes out with the batch at hand. @track: the ring's. */
+static inline void virtq_returned(struct virtq *vq, struct inflight *track, u16 id)
 {
 	vq->inflight[id] = false;
-	if (vq->track)
-		inflight_stage(vq->track, id);
+	if (track)
+		inflight_stage(track, id);
 }
 
 static inline struct virtq_batch virtq_batch_start(const struct virtq *vq)
@@ -63,7 +64,7 @@ struct virtq_ops {
 	void (*set_pos)(struct virtq *vq, const struct virtq_pos *pos);
 	int (*fetch)(struct virtq *vq, struct virtq_chain *chain);
 	int (*refetch)(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain);
-	void (*publish)(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+	bool (*publish)(struct virtq *vq, const struct virtq_done *done, unsigned int n);
 	void (*stage)(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
 		      bool flush);
 	void (*commit)(struct virtq *vq, const struct virtq_batch *b);
@@ -81,16 +82,20 @@ struct virtq_ops {
  */
 static inline int virtq_load_table(struct virtq *vq, u64 addr, u32 len)
 {
+	/* len / 16; the remainder is on top, where it makes it very large. */
+	const u32 nr = len >> 4 | len << 28;
 	int ret;
 
-	if (!vq->indirect || !len || len % sizeof(struct vring_desc))
+	static_assert(sizeof(struct vring_desc) == 1 << 4);
+	if (unlikely(!vq->indirect))
 		return -EINVAL;
-	if (len > VIRTQ_MAX_NUM * sizeof(struct vring_desc))
-		return -E2BIG;
+	/* 0 is very large too. */
+	if (unlikely(nr - 1 >= VIRTQ_MAX_NUM))
+		return len && !(len % sizeof(struct vring_desc)) ? -E2BIG : -EINVAL;
 	ret = virtq_mem_read(vq->mem, addr, vq->table, len);
 	if (unlikely(ret))
 		return ret;
-	return len / sizeof(struct vring_desc);
+	return nr;
 }
 
 /* Does a segment wrap around the end of the address space? Asked only where one might. */
@@ -102,7 +107,7 @@ extern const struct virtq_ops virtq_packed_ops;
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain);
 int virtq_split_refetch(struct virtq *vq, const struct inflight_buf *buf,
 			struct virtq_chain *chain);
-void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+bool virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
 void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
 		       bool flush);
 void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b);
@@ -114,7 +119,7 @@ bool virtq_split_empty(const struct virtq *vq);
 int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain);
 int virtq_packed_refetch(struct virtq *vq, const struct inflight_buf *buf,
 			 struct virtq_chain *chain);
-void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
+bool virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n);
 void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
 			bool flush);
 void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b);

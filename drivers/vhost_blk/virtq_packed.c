@@ -297,15 +297,18 @@ void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
 		inflight_packed_commit(vq->track);
 }
 
-void virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+bool virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
 {
+	const struct virtq_done *end = done + n;
 	struct virtq_batch b = virtq_batch_start(vq);
+	struct inflight *track = vq->track;
 
-	for (; n; n--, done++) {
+	for (; done < end; done++) {
 		virtq_packed_put(vq, &b, done, false);
-		virtq_returned(vq, done->id);
+		virtq_returned(vq, track, done->id);
 	}
 	virtq_packed_commit(vq, &b);
+	return n;
 }
 
 bool virtq_packed_need_call(struct virtq *vq)

@@ -19,7 +19,7 @@
 #include "virtq.h"
 #include "virtq_ops.h"
 #include "virtq_barrier.h"
-#include "inflight.h"
+#include "inflight_split.h"
 
 static_assert(sizeof(struct vring_desc) == 16);
 
@@ -67,10 +67,12 @@ static int virtq_split_refill(struct virtq *vq)
 	 */
 	u16 idx = virtq_load16_acquire(&avail->idx);
 
+	if (idx == vq->pos.avail)
+		return 0;
 	if ((u16)(idx - vq->pos.avail) > vq->num)
 		return -EINVAL;
 	vq->avail_seen = idx;
-	return idx != vq->pos.avail;
+	return 1;
 }
 
 /*
@@ -126,123 +128,170 @@ static __always_inline int virtq_split_walk(struct virtq_walk *w)
 	const unsigned int in = VRING_DESC_F_WRITE, table = VRING_DESC_F_INDIRECT;
 	int ret;
 
-	w->flags = virtq_load16(&w->d->flags);
 	if (!w->in) {
 		while (!(w->flags & (in | table))) {
 			ret = virtq_split_step(w, 0);
-			if (ret != VIRTQ_WALK_NEXT)
+			if (ret != VIRTQ_WALK_NEXT) {
+				w->in = w->seg;
 				return ret;
+			}
 		}
 		if (unlikely(w->flags & table))
 			return VIRTQ_WALK_TABLE;
 		w->in = w->seg;
+	} else if (unlikely((w->flags & (in | table)) != in)) {
+		/* In a table, where another makes no sense either. */
+		return -EINVAL;
 	}
-	while (likely((w->flags & (in | table)) == in)) {
+	do {
 		ret = virtq_split_step(w, VIRTQ_SEG_WRITE);
 		if (ret != VIRTQ_WALK_NEXT)
 			return ret;
-	}
+	} while (likely((w->flags & (in | table)) == in));
 	/* Else it is readable, after a writable one. */
 	return w->flags & table ? VIRTQ_WALK_TABLE : -EINVAL;
 }
 
-/* The table a descriptor refers to; its WRITE means nothing. Entries or -errno. */
-static int virtq_split_load_table(struct virtq *vq, const struct vring_desc *d, unsigned int flags)
+/*
+ * The same in the table that the descriptor at hand refers to; its WRITE means nothing. To the end:
+ * VIRTQ_WALK_END or -errno. There is room for so many segments more, one at least.
+ */
+static __always_inline int virtq_split_walk_table(struct virtq *vq, struct virtq_walk *w,
+						  unsigned int room)
 {
-	if (flags & VRING_DESC_F_NEXT)
-		return -EINVAL;
-	return virtq_load_table(vq, virtq_load64(&d->addr), virtq_load32(&d->len));
-}
-
-/* The buffer with a head in range. 0 or -errno. */
-static __always_inline int virtq_split_chain(struct virtq *vq, unsigned int head,
-					     struct virtq_chain *chain)
-{
-	struct virtq_seg *segs = vq->segs;
-	struct virtq_walk w;
 	int ret;
 
-	if (unlikely(vq->inflight[head]))
-		return -EEXIST;
-
-	w.table = vq->desc;
-	w.num = vq->num;
-	w.d = &w.table[head];
-	w.seg = segs;
-	w.end = segs + w.num;	/* virtq_init() saw to the room */
-	w.in = NULL;
-	w.bytes = 0;
-	w.addrs = 0;
-	ret = virtq_split_walk(&w);
-	if (ret == VIRTQ_WALK_TABLE) {
-		/* At least 1: this descriptor was not a segment. */
-		unsigned int room = segs + vq->max_segs - w.seg;
-
-		ret = virtq_split_load_table(vq, w.d, w.flags);
-		if (unlikely(ret < 0))
-			return ret;
-		w.table = vq->table;
-		w.num = ret;
-		w.d = w.table;
-		w.end = w.seg + min(w.num, room);
-		ret = virtq_split_walk(&w);
-		/* A table in a table. */
-		if (unlikely(ret == VIRTQ_WALK_TABLE))
-			return -EINVAL;
-		/* The table may go on; the room doesn't. */
-		if (unlikely(ret == -ELOOP && room < w.num))
-			return -E2BIG;
-	}
+	if (unlikely(w->flags & VRING_DESC_F_NEXT))
+		return -EINVAL;
+	ret = virtq_load_table(vq, virtq_load64(&w->d->addr), virtq_load32(&w->d->len));
 	if (unlikely(ret < 0))
 		return ret;
-	if (unlikely(w.bytes > 1ULL << 32))
+	w->table = vq->table;
+	w->num = ret;
+	w->d = w->table;
+	w->end = w->seg + min(w->num, room);
+	w->flags = virtq_load16(&w->d->flags);
+	ret = virtq_split_walk(w);
+	/* A table in a table. */
+	if (unlikely(ret == VIRTQ_WALK_TABLE))
+		return -EINVAL;
+	/* The table may go on; the room doesn't. */
+	if (unlikely(ret == -ELOOP && room < w->num))
+		return -E2BIG;
+	return ret;
+}
+
+/* All of a buffer was read. 0 or -errno. */
+static __always_inline int virtq_split_whole(struct virtq *vq, struct virtq_chain *chain,
+					     const struct virtq_walk *w, unsigned int head)
+{
+	struct virtq_seg *segs = vq->segs;
+
+	if (unlikely(w->bytes > 1ULL << 32))
 		return -EOVERFLOW;
-	if (unlikely((s64)w.addrs < 0) && virtq_segs_wrap(segs, w.seg))
+	if (unlikely((s64)w->addrs < 0) && virtq_segs_wrap(segs, w->seg))
 		return -EOVERFLOW;
 
 	chain->id = head;
 	chain->ndesc = 1;
-	chain->nr_segs = w.seg - segs;
-	chain->nr_out = (w.in ?: w.seg) - segs;
+	chain->nr_segs = w->seg - segs;
+	chain->nr_out = w->in - segs;
 	chain->segs = segs;
 	vq->inflight[head] = true;
 	return 0;
 }
 
-static noinline int virtq_split_take(struct virtq *vq, struct virtq_chain *chain)
+/* The buffer with a head in range, whose flags were read before. 0 or -errno. */
+static __always_inline int virtq_split_chain(struct virtq *vq, struct virtq_chain *chain,
+					     unsigned int head, unsigned int flags)
 {
-	const struct vring_avail *avail = vq->driver;
-	unsigned int head;
+	const struct vring_desc *desc = vq->desc;
+	struct virtq_walk w = {
+		.table = desc, .num = vq->num, .d = &desc[head], .flags = flags, .seg = vq->segs,
+	};
 	int ret;
 
-	head = virtq_load16(&avail->ring[vq->pos.avail & vq->mask]);
-	if (unlikely(head >= vq->num))
-		return -EINVAL;
-	ret = virtq_split_chain(vq, head, chain);
+	w.end = w.seg + w.num;	/* virtq_init() saw to the room */
+	ret = virtq_split_walk(&w);
+	/* Where it refers to a table it was no segment, for which there was room. */
+	if (unlikely(ret == VIRTQ_WALK_TABLE))
+		ret = virtq_split_walk_table(vq, &w, vq->segs + vq->max_segs - w.seg);
 	if (unlikely(ret))
 		return ret;
+	return virtq_split_whole(vq, chain, &w, head);
+}
+
+/* The same where the head refers to a table. */
+static __always_inline int virtq_split_table(struct virtq *vq, struct virtq_chain *chain,
+					     unsigned int head, unsigned int flags)
+{
+	const struct vring_desc *desc = vq->desc;
+	struct virtq_walk w = { .d = &desc[head], .flags = flags, .seg = vq->segs };
+	int ret = virtq_split_walk_table(vq, &w, vq->max_segs);
+
+	if (unlikely(ret))
+		return ret;
+	return virtq_split_whole(vq, chain, &w, head);
+}
+
+/* It is taken. */
+static __always_inline int virtq_split_taken(struct virtq *vq, unsigned int head)
+{
 	if (vq->track)
 		inflight_split_record(vq->track, head);
 	vq->pos.avail++;
 	return 1;
 }
 
+static noinline int virtq_split_take_chain(struct virtq *vq, struct virtq_chain *chain,
+					   unsigned int head, unsigned int flags)
+{
+	int ret = virtq_split_chain(vq, chain, head, flags);
+
+	return unlikely(ret) ? ret : virtq_split_taken(vq, head);
+}
+
+static noinline int virtq_split_take_table(struct virtq *vq, struct virtq_chain *chain,
+					   unsigned int head, unsigned int flags)
+{
+	int ret = virtq_split_table(vq, chain, head, flags);
+
+	return unlikely(ret) ? ret : virtq_split_taken(vq, head);
+}
+
 /* A driver leaves the descriptors of what it made available alone. */
 int virtq_split_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq_chain *chain)
 {
-	return virtq_split_chain(vq, buf->id, chain) ?: 1;
+	const struct vring_desc *desc = vq->desc;
+	unsigned int head = buf->id;
+
+	if (unlikely(vq->inflight[head]))
+		return -EEXIST;
+	return virtq_split_chain(vq, chain, head, virtq_load16(&desc[head].flags)) ?: 1;
 }
 
 int virtq_split_fetch(struct virtq *vq, struct virtq_chain *chain)
 {
-	/* Apart from the taking, which needs every register there is. */
+	const struct vring_avail *avail = vq->driver;
+	const struct vring_desc *desc = vq->desc;
+	unsigned int head, flags;
+
 	if (vq->pos.avail == vq->avail_seen) {
 		int ret = virtq_split_refill(vq);
 
 		if (ret <= 0)
 			return ret;
 	}
-	return virtq_split_take(vq, chain);
+	head = virtq_load16(&avail->ring[vq->pos.avail & vq->mask]);
+	if (unlikely(head >= vq->num))
+		return -EINVAL;
+	if (unlikely(vq->inflight[head]))
+		return -EEXIST;
+	flags = virtq_load16(&desc[head].flags);
+	/* Apart from the taking, which needs every register there is. */
+	if (flags & VRING_DESC_F_INDIRECT)
+		return virtq_split_take_table(vq, chain, head, flags);
+	return virtq_split_take_chain(vq, chain, head, flags);
 }
 
 static __always_inline void virtq_split_put(struct vring_used_elem *elem,
@@ -253,34 +302,52 @@ static __always_inline void virtq_split_put(struct vring_used_elem *elem,
 	virtq_store32(&elem->len, done->len);
 }
 
-static __always_inline void virtq_split_show(struct virtq *vq, u16 idx)
+/* So many used entries are written. */
+static __always_inline void virtq_split_show(struct virtq *vq, struct inflight *track, u16 n)
 {
 	struct vring_used *used = vq->device;
+	u16 idx = vq->pos.used + n;
 
-	if (vq->track)
-		inflight_split_prepare(vq->track);
+	if (track)
+		inflight_split_prepare(track);
 	/* All that used_event can say has been passed then. */
-	vq->uncalled = min(vq->uncalled + (u16)(idx - vq->pos.used), U16_MAX);
+	vq->uncalled = min(vq->uncalled + n, U16_MAX);
 	vq->pos.used = idx;
 	/*
 	 * Release: the entries, and what the device wrote into the buffers, are seen before idx.
 	 * Partner: the driver's read barrier between loading used->idx and the used entries.
 	 */
 	virtq_store16_release(&used->idx, idx);
-	if (vq->track)
-		inflight_split_commit(vq->track, idx);
+	if (track)
+		inflight_split_commit(track, idx);
 }
 
-void virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+static __always_inline bool virtq_split_give(struct virtq *vq, struct inflight *track,
+					     const struct virtq_done *done, unsigned int n)
 {
 	struct vring_used *used = vq->device;
-	u16 idx = vq->pos.used;
+	unsigned int mask = vq->mask, idx = vq->pos.used, i;
 
-	for (; n; n--, done++, idx++) {
-		virtq_split_put(&used->ring[idx & vq->mask], done, false);
-		virtq_returned(vq, done->id);
+	for (i = 0; i < n; i++, idx++) {
+		virtq_split_put(&used->ring[idx & mask], &done[i], false);
+		virtq_returned(vq, track, done[i].id);
 	}
-	virtq_split_show(vq, idx);
+	virtq_split_show(vq, track, n);
+	return n;
+}
+
+static noinline bool virtq_split_give_tracked(struct virtq *vq, const struct virtq_done *done,
+					      unsigned int n)
+{
+	return virtq_split_give(vq, vq->track, done, n);
+}
+
+bool virtq_split_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+{
+	/* Apart, because it needs more registers. */
+	if (vq->track)
+		return virtq_split_give_tracked(vq, done, n);
+	return virtq_split_give(vq, NULL, done, n);
 }
 
 void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
@@ -294,7 +361,7 @@ void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct vir
 
 void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b)
 {
-	virtq_split_show(vq, b->used);
+	virtq_split_show(vq, vq->track, b->used - vq->pos.used);
 }
 
 bool virtq_split_need_call(struct virtq *vq)
