@@ -2,7 +2,7 @@
 /*
  * Inflight region of one virtqueue: what was taken and not given back, for whoever comes after us.
  *
- * Pure C like the ring engine, which calls the verbs below the line and in inflight_split.h. The
+ * Pure C like the ring engine, which calls the verbs (inflight_split.h, inflight_packed.h). The
  * region is written at run time and never read back: it is shared memory that others can write too.
  * What we need to know of it is kept here. It is read once, in inflight_open(), from a copy.
  *
@@ -148,23 +148,5 @@ static inline void inflight_stage(struct inflight *fl, u16 id)
 {
 	fl->staged[fl->nr_staged++] = id;
 }
-
-/**
- * struct inflight_packed_buf - a buffer of a packed ring, as it is recorded
- * @segs: one for each descriptor that it takes in the ring
- * @nr: how many
- * @id: buffer id
- * @flags: of all descriptors: INDIRECT, and AVAIL and USED up to the end of the ring, behind which
- *	these two change places
- * @to_end: slots up to the end of the ring
- */
-struct inflight_packed_buf {
-	const struct virtq_seg *segs;
-	u16 nr, id, flags, to_end;
-};
-
-void inflight_packed_record(struct inflight *fl, const struct inflight_packed_buf *buf);
-void inflight_packed_prepare(struct inflight *fl, u16 used, bool used_wrap);
-void inflight_packed_commit(struct inflight *fl);
 
 #endif

@@ -29,74 +29,14 @@
 #include "fault.h"
 #include "inflight.h"
 #include "inflight_ops.h"
+#include "inflight_packed.h"
 #include "virtq_barrier.h"
 #include "virtq_packed.h"
 
 static_assert(sizeof(struct vhost_inflight_desc_packed) == 32);
 static_assert(sizeof(struct vhost_inflight_region_packed) == 32);
 
-/* The fields of a region and of an entry that are stored as one. */
-union inflight_free {
-	struct {
-		u16 free_head, old_free_head;
-	};
-	u32 word;
-};
-
-union inflight_used {
-	struct {
-		u16 used_idx, old_used_idx;
-		u8 used_wrap_counter, old_used_wrap_counter, padding[2];
-	};
-	u64 word;
-};
-
-union inflight_first {
-	struct {
-		u8 inflight, padding;
-		u16 next, last, num;
-	};
-	u64 word;
-};
-
-union inflight_copy {
-	struct {
-		u16 id, flags;
-		u32 len;
-	};
-	u64 word;
-};
-
-static_assert(sizeof(union inflight_free) == sizeof(u32) &&
-	      offsetof(struct vhost_inflight_region_packed, free_head) == 12);
-static_assert(sizeof(union inflight_used) == sizeof(u64) &&
-	      offsetof(struct vhost_inflight_region_packed, used_idx) == 16);
-static_assert(sizeof(union inflight_first) == sizeof(u64) &&
-	      offsetof(struct vhost_inflight_desc_packed, inflight) == 0);
-static_assert(sizeof(union inflight_copy) == sizeof(u64) &&
-	      offsetof(struct vhost_inflight_desc_packed, id) == 16);
-
 enum { INFLIGHT_NOWHERE, INFLIGHT_FREE, INFLIGHT_BUSY };
-
-static void inflight_packed_put_free(struct inflight *fl, u16 now, u16 old)
-{
-	struct vhost_inflight_region_packed *r = fl->region;
-	const union inflight_free u = { .free_head = now, .old_free_head = old };
-
-	inflight_store32((u32 *)&r->free_head, u.word);
-}
-
-/* @used: behind the batch that is under way; what is in @fl is in front of it. */
-static void inflight_packed_put_used(struct inflight *fl, u16 used, bool wrap)
-{
-	struct vhost_inflight_region_packed *r = fl->region;
-	const union inflight_used u = {
-		.used_idx = used, .old_used_idx = fl->used,
-		.used_wrap_counter = wrap, .old_used_wrap_counter = fl->used_wrap,
-	};
-
-	inflight_store64((u64 *)&r->used_idx, u.word);
-}
 
 static size_t inflight_packed_size(u16 desc_num)
 {
@@ -109,13 +49,11 @@ static void inflight_packed_fresh(struct inflight *fl)
 	unsigned int i;
 
 	for (i = 0; i < fl->desc_num; i++) {
-		const union inflight_first first = { .next = i + 1 };
-
-		inflight_store64((u64 *)&r->desc[i], first.word);
+		inflight_packed_put_first(&r->desc[i], 0, i + 1, 0, 0);
 		inflight_store64(&r->desc[i].counter, 0);
 		fl->next[i] = i + 1;
 	}
-	inflight_packed_put_free(fl, 0, 0);
+	inflight_packed_put_free(r, 0, 0);
 	inflight_packed_put_used(fl, fl->used, fl->used_wrap);
 }
 
@@ -263,7 +201,7 @@ static void inflight_packed_settle(struct inflight *fl, const struct inflight_cf
 		fl->next[i] = fl->head;
 		fl->head = i;
 	}
-	inflight_packed_put_free(fl, fl->head, fl->head);
+	inflight_packed_put_free(r, fl->head, fl->head);
 	fault_here(FAULT_UNSETTLED);
 	inflight_packed_put_used(fl, fl->used, fl->used_wrap);
 	fault_here(FAULT_HIDE);
@@ -277,79 +215,6 @@ static bool inflight_packed_may_start(const struct virtq_pos *pos, const struct 
 		return false;
 	return (pos->avail == found->avail && pos->avail_wrap == found->avail_wrap) ||
 	       (pos->avail == found->used && pos->avail_wrap == found->used_wrap);
-}
-
-void inflight_packed_record(struct inflight *fl, const struct inflight_packed_buf *buf)
-{
-	struct vhost_inflight_region_packed *r = fl->region;
-	const unsigned int wrap_flags = PVIRTQ_AVAIL | PVIRTQ_USED;
-	u16 flags = buf->flags, first = fl->head, at = first, last = first;
-	union inflight_first word = { .inflight = 1, .num = buf->nr };
-	unsigned int i;
-
-	fault_here(FAULT_FETCHED);
-	for (i = 0; i < buf->nr; i++) {
-		struct vhost_inflight_desc_packed *d = &r->desc[at];
-		const struct virtq_seg *seg = &buf->segs[i];
-		union inflight_copy copy = { .id = buf->id, .len = seg->len };
-
-		if (i == buf->to_end)
-			flags ^= wrap_flags;
-		copy.flags = flags | (seg->flags & VIRTQ_SEG_WRITE ? VRING_DESC_F_WRITE : 0) |
-			     (i + 1 < buf->nr ? VRING_DESC_F_NEXT : 0);
-		inflight_store64((u64 *)&d->id, copy.word);
-		inflight_store64(&d->addr, seg->addr);
-		last = at;
-		at = fl->next[at];
-	}
-	fl->buf[buf->id].first = first;
-	fl->buf[buf->id].last = last;
-	word.last = last;
-	word.next = fl->next[first];
-	inflight_store64(&r->desc[first].counter, fl->counter++);
-	inflight_store64((u64 *)&r->desc[first], word.word);
-	fl->head = at;
-	fault_here(FAULT_RECORD);
-	inflight_packed_put_free(fl, at, at);
-}
-
-void inflight_packed_prepare(struct inflight *fl, u16 used, bool used_wrap)
-{
-	struct vhost_inflight_region_packed *r = fl->region;
-	u16 old = fl->head;
-	unsigned int i;
-
-	fault_here(FAULT_STAGED);
-	for (i = 0; i < fl->nr_staged; i++) {
-		u16 id = fl->staged[i], last = fl->buf[id].last;
-
-		inflight_store16(&r->desc[last].next, fl->head);
-		fl->next[last] = fl->head;
-		fl->head = fl->buf[id].first;
-	}
-	inflight_packed_put_free(fl, fl->head, old);
-	fault_here(FAULT_PREPARE);
-	inflight_packed_put_used(fl, used, used_wrap);
-	fault_here(FAULT_PREPARED);
-	fl->used = used;
-	fl->used_wrap = used_wrap;
-}
-
-void inflight_packed_commit(struct inflight *fl)
-{
-	struct vhost_inflight_region_packed *r = fl->region;
-	unsigned int i;
-
-	fault_here(FAULT_SHOWN);
-	for (i = 0; i < fl->nr_staged; i++) {
-		inflight_store8(&r->desc[fl->buf[fl->staged[i]].first].inflight, 0);
-		fault_here(FAULT_CLEAR);
-	}
-	fault_here(FAULT_CLEARED);
-	inflight_packed_put_free(fl, fl->head, fl->head);
-	fault_here(FAULT_FREED);
-	inflight_packed_put_used(fl, fl->used, fl->used_wrap);
-	fl->nr_staged = 0;
 }
 
 const struct inflight_ops inflight_packed_ops = {

@@ -49,8 +49,8 @@ struct virtq_mem;
  */
 enum virtq_layout { VIRTQ_SPLIT, VIRTQ_PACKED, VIRTQ_NR_LAYOUTS };
 
-/** define VIRTQ_SEG_WRITE - the device may write the segment and not read it */
-#define VIRTQ_SEG_WRITE		BIT(0)
+/** define VIRTQ_SEG_WRITE - the device may write the segment and not read it; VRING_DESC_F_WRITE */
+#define VIRTQ_SEG_WRITE		BIT(1)
 
 /**
  * struct virtq_seg - one contiguous piece of a buffer

@@ -23,8 +23,9 @@
 #include "virtq_ops.h"
 #include "virtq_barrier.h"
 #include "virtq_packed.h"
-#include "inflight.h"
+#include "inflight_packed.h"
 
+static_assert(VIRTQ_SEG_WRITE == VRING_DESC_F_WRITE);
 static_assert(sizeof(struct pvirtq_desc) == sizeof(struct vring_packed_desc));
 static_assert(sizeof(struct pvirtq_desc) == sizeof(struct vring_desc));	/* virtq_load_table() */
 static_assert(sizeof(struct pvirtq_event_suppress) == sizeof(struct vring_packed_desc_event));
@@ -67,50 +68,103 @@ static inline void virtq_packed_advance(const struct virtq *vq, u16 *slot, bool 
 	*slot = to;
 }
 
-/* A buffer being read. */
+/*
+ * A buffer being read. Local to a function and never pointed to from another, so that it lives in
+ * registers.
+ */
 struct virtq_walk {
+	const struct pvirtq_desc *d;	/* the descriptor at hand, */
+	unsigned int flags;		/* and its flags: read once */
+	unsigned int lap;		/* what is available has of AVAIL, USED and WRITE there */
 	struct virtq_seg *seg;		/* where the next segment goes */
-	struct virtq_seg *in;		/* the first writable one, once there is one */
+	struct virtq_seg *end;		/* not here: the ring goes on at its beginning, */
+	struct virtq_seg *last;		/* nor here: the chain must have ended before */
+	struct virtq_seg *in;		/* the first writable one */
 	u64 bytes;
 	u64 addrs;			/* all of them or'ed */
 };
 
-/* A descriptor that is a segment. 0 or -EINVAL. */
-static __always_inline int virtq_packed_add(struct virtq_walk *w, u64 addr, u32 len,
-					    unsigned int flags)
+enum { VIRTQ_WALK_END, VIRTQ_WALK_NEXT };
+
+static __always_inline void virtq_packed_add(struct virtq_walk *w, u64 addr, u32 len, u32 seg_flags)
 {
-	if (flags & VRING_DESC_F_WRITE)
-		w->in = w->in ?: w->seg;
-	else if (unlikely(w->in))
-		return -EINVAL;
 	w->seg->addr = addr;
 	w->seg->len = len;
-	w->seg->flags = flags & VRING_DESC_F_WRITE ? VIRTQ_SEG_WRITE : 0;
+	w->seg->flags = seg_flags;
 	w->seg++;
 	w->bytes += len;
 	w->addrs |= addr;
-	return 0;
+}
+
+/* The descriptor at hand is a segment; goes to the next. VIRTQ_WALK_END, _NEXT or -errno. */
+static __always_inline int virtq_packed_step(const struct virtq *vq, struct virtq_walk *w,
+					     u32 seg_flags)
+{
+	virtq_packed_add(w, virtq_load64(&w->d->addr), virtq_load32(&w->d->len), seg_flags);
+	if (!(w->flags & VRING_DESC_F_NEXT))
+		return VIRTQ_WALK_END;
+	w->d++;
+	if (unlikely(w->seg == w->end)) {
+		if (w->seg == w->last)
+			return -ELOOP;
+		w->d = vq->desc;
+		w->lap ^= PVIRTQ_AVAIL | PVIRTQ_USED;
+		w->end = w->last;
+	}
+	w->flags = virtq_load16(&w->d->flags);
+	return VIRTQ_WALK_NEXT;
+}
+
+/*
+ * Follows the chain from w->d to its end: each descriptor is available and none refers to a table.
+ * VIRTQ_WALK_END or -errno.
+ */
+static __always_inline int virtq_packed_walk(const struct virtq *vq, struct virtq_walk *w)
+{
+	const unsigned int in = VRING_DESC_F_WRITE;
+	const unsigned int all = PVIRTQ_AVAIL | PVIRTQ_USED | VRING_DESC_F_INDIRECT | in;
+	int ret;
+
+	while ((w->flags & all) == w->lap) {
+		ret = virtq_packed_step(vq, w, 0);
+		if (ret != VIRTQ_WALK_NEXT) {
+			w->in = w->seg;
+			return ret;
+		}
+	}
+	w->in = w->seg;
+	w->lap |= in;
+	while (likely((w->flags & all) == w->lap)) {
+		ret = virtq_packed_step(vq, w, VIRTQ_SEG_WRITE);
+		if (ret != VIRTQ_WALK_NEXT)
+			return ret;
+	}
+	/* Else it is readable, after a writable one. */
+	return -EINVAL;
 }
 
 /*
  * The segments of an indirect table, all its entries in turn. Only WRITE means something in there;
  * beside the table it does not. 0 or -errno.
  */
-static int virtq_packed_table(struct virtq *vq, struct virtq_walk *w, u64 addr, u32 len)
+static __always_inline int virtq_packed_table(struct virtq *vq, struct virtq_walk *w, u64 addr,
+					      u32 len)
 {
-	const struct pvirtq_desc *table = vq->table;
-	int nr, ret, i;
+	const struct pvirtq_desc *d = vq->table, *end;
+	int nr;
 
 	nr = virtq_load_table(vq, addr, len);
 	if (unlikely(nr < 0))
 		return nr;
 	if (unlikely(nr > vq->max_segs))
 		return -E2BIG;
-	for (i = 0; i < nr; i++) {
-		ret = virtq_packed_add(w, virtq_load64(&table[i].addr), virtq_load32(&table[i].len),
-				       virtq_load16(&table[i].flags));
-		if (unlikely(ret))
-			return ret;
+	for (end = d + nr; d < end && !(virtq_load16(&d->flags) & VRING_DESC_F_WRITE); d++)
+		virtq_packed_add(w, virtq_load64(&d->addr), virtq_load32(&d->len), 0);
+	w->in = w->seg;
+	for (; d < end; d++) {
+		if (unlikely(!(virtq_load16(&d->flags) & VRING_DESC_F_WRITE)))
+			return -EINVAL;
+		virtq_packed_add(w, virtq_load64(&d->addr), virtq_load32(&d->len), VIRTQ_SEG_WRITE);
 	}
 	return 0;
 }
@@ -120,92 +174,92 @@ static __always_inline int virtq_packed_whole(struct virtq *vq, struct virtq_cha
 					      const struct virtq_walk *w, unsigned int id,
 					      unsigned int n)
 {
+	struct virtq_seg *segs = vq->segs;
+
+	/* Here and there, or the compiler spends more on making one store of four. */
+	chain->id = id;
 	if (unlikely(vq->inflight[id]))
 		return -EEXIST;
+	chain->ndesc = n;
 	if (unlikely(w->bytes > 1ULL << 32))
 		return -EOVERFLOW;
-	if (unlikely((s64)w->addrs < 0) && virtq_segs_wrap(vq->segs, w->seg))
+	chain->nr_segs = w->seg - segs;
+	if (unlikely((s64)w->addrs < 0) && virtq_segs_wrap(segs, w->seg))
 		return -EOVERFLOW;
-
-	chain->id = id;
-	chain->ndesc = n;
-	chain->nr_segs = w->seg - vq->segs;
-	chain->nr_out = (w->in ?: w->seg) - vq->segs;
-	chain->segs = vq->segs;
+	chain->nr_out = w->in - segs;
+	chain->segs = segs;
 	vq->inflight[id] = true;
 	return 0;
 }
 
-/* What the ring has at the position: a chain, or a descriptor that refers to a table. */
-static noinline void virtq_packed_record(struct virtq *vq, const struct virtq_chain *chain,
-					 const struct virtq_seg *table, unsigned int flags)
+/*
+ * The buffer that ends in w->d is taken. @flags: of its first descriptor; @descs: all @n of them,
+ * as they are in the ring. 1 or -errno.
+ */
+static __always_inline int virtq_packed_taken(struct virtq *vq, struct virtq_chain *chain,
+					      const struct virtq_walk *w, unsigned int flags,
+					      const struct virtq_seg *descs, unsigned int n)
 {
-	inflight_packed_record(vq->track, &(struct inflight_packed_buf){
-		.segs = table ?: chain->segs,
-		.nr = chain->ndesc,
-		.id = chain->id,
-		.flags = flags & (PVIRTQ_AVAIL | PVIRTQ_USED | VRING_DESC_F_INDIRECT),
-		.to_end = vq->num - vq->pos.avail,
-	});
+	const unsigned int own = PVIRTQ_AVAIL | PVIRTQ_USED | VRING_DESC_F_INDIRECT;
+	const unsigned int num = vq->num;
+	unsigned int id = virtq_load16(&w->d->id);
+	int ret;
+
+	if (unlikely(id >= num))
+		return -EINVAL;
+	ret = virtq_packed_whole(vq, chain, w, id, n);
+	if (unlikely(ret))
+		return ret;
+	if (vq->track)
+		inflight_packed_record(vq->track, descs, n, id, flags & own, num - vq->pos.avail);
+	virtq_packed_advance(vq, &vq->pos.avail, &vq->pos.avail_wrap, n);
+	return 1;
 }
 
 /*
  * The buffer that starts with an available descriptor, whose flags were read before: neither they
  * nor anything else is read twice.
  */
-static int virtq_packed_take(struct virtq *vq, struct virtq_chain *chain, unsigned int flags)
+static noinline int virtq_packed_take(struct virtq *vq, struct virtq_chain *chain,
+				      unsigned int flags)
 {
-	const struct pvirtq_desc *ring = vq->desc, *d = &ring[vq->pos.avail];
-	const unsigned int head_flags = flags;
-	struct virtq_walk w = { .seg = vq->segs };
-	struct virtq_seg table = { 0 };
-	unsigned int room, id, n = 1;
-	u16 slot = vq->pos.avail;
-	bool wrap = vq->pos.avail_wrap;
+	const unsigned int num = vq->num;
+	struct virtq_seg *segs = vq->segs;
+	struct virtq_walk w = { .seg = segs, .flags = flags };
+	unsigned int room = num - virtq_packed_out(&vq->pos, num);
 	int ret;
 
-	room = vq->num - virtq_packed_out(&vq->pos, vq->num);
 	if (unlikely(!room))
 		return -EINVAL;
-	if (flags & VRING_DESC_F_INDIRECT) {
-		if (unlikely(flags & VRING_DESC_F_NEXT))
-			return -EINVAL;
-		table.addr = virtq_load64(&d->addr);
-		table.len = virtq_load32(&d->len);
-		ret = virtq_packed_table(vq, &w, table.addr, table.len);
-		if (unlikely(ret))
-			return ret;
-	} else {
-		/* virtq_init() saw to the room for as many segments as there are slots. */
-		for (;;) {
-			ret = virtq_packed_add(&w, virtq_load64(&d->addr), virtq_load32(&d->len),
-					       flags);
-			if (unlikely(ret))
-				return ret;
-			if (!(flags & VRING_DESC_F_NEXT))
-				break;
-			if (unlikely(n == room))
-				return -ELOOP;
-			n++;
-			virtq_packed_advance(vq, &slot, &wrap, 1);
-			d = &ring[slot];
-			flags = virtq_load16(&d->flags);
-			if (unlikely(!virtq_packed_is_avail(flags, wrap) ||
-				     flags & VRING_DESC_F_INDIRECT))
-				return -EINVAL;
-		}
-	}
-	id = virtq_load16(&d->id);
-	if (unlikely(id >= vq->num))
-		return -EINVAL;
-	ret = virtq_packed_whole(vq, chain, &w, id, n);
+	w.d = (const struct pvirtq_desc *)vq->desc + vq->pos.avail;
+	w.lap = flags & (PVIRTQ_AVAIL | PVIRTQ_USED);
+	/* virtq_init() saw to the room for as many segments as there are slots. */
+	w.last = segs + room;
+	w.end = segs + min(room, num - vq->pos.avail);
+	ret = virtq_packed_walk(vq, &w);
 	if (unlikely(ret))
 		return ret;
-	if (vq->track)
-		virtq_packed_record(vq, chain, head_flags & VRING_DESC_F_INDIRECT ? &table : NULL,
-				    head_flags);
-	virtq_packed_advance(vq, &vq->pos.avail, &vq->pos.avail_wrap, n);
-	return 1;
+	return virtq_packed_taken(vq, chain, &w, flags, segs, w.seg - segs);
+}
+
+/* The same for one that is a table. */
+static noinline int virtq_packed_take_table(struct virtq *vq, struct virtq_chain *chain,
+					    unsigned int flags)
+{
+	struct virtq_walk w = { .seg = vq->segs };
+	struct virtq_seg table = { 0 };
+	int ret;
+
+	if (unlikely(virtq_packed_out(&vq->pos, vq->num) == vq->num) ||
+	    unlikely(flags & VRING_DESC_F_NEXT))
+		return -EINVAL;
+	w.d = (const struct pvirtq_desc *)vq->desc + vq->pos.avail;
+	table.addr = virtq_load64(&w.d->addr);
+	table.len = virtq_load32(&w.d->len);
+	ret = virtq_packed_table(vq, &w, table.addr, table.len);
+	if (unlikely(ret))
+		return ret;
+	return virtq_packed_taken(vq, chain, &w, flags, &table, 1);
 }
 
 /* The descriptors are in the region: their slots may have been overwritten since. */
@@ -221,14 +275,20 @@ int virtq_packed_refetch(struct virtq *vq, const struct inflight_buf *buf,
 	for (n = 0; n < buf->ndesc; n++, at = r->desc[at].next) {
 		const struct vhost_inflight_desc_packed *d = &r->desc[at];
 
-		if (d->flags & VRING_DESC_F_INDIRECT)
+		if (d->flags & VRING_DESC_F_INDIRECT) {
 			ret = buf->ndesc == 1 ? virtq_packed_table(vq, &w, d->addr, d->len) :
 						-EINVAL;
-		else
-			ret = virtq_packed_add(&w, d->addr, d->len, d->flags);
-		if (ret)
-			return ret;
+			if (ret)
+				return ret;
+			continue;
+		}
+		if (d->flags & VRING_DESC_F_WRITE)
+			w.in = w.in ?: w.seg;
+		else if (w.in)
+			return -EINVAL;
+		virtq_packed_add(&w, d->addr, d->len, d->flags & VRING_DESC_F_WRITE);
 	}
+	w.in = w.in ?: w.seg;
 	return virtq_packed_whole(vq, chain, &w, buf->id, buf->ndesc) ?: 1;
 }
 
@@ -244,22 +304,104 @@ int virtq_packed_fetch(struct virtq *vq, struct virtq_chain *chain)
 
 	if (!virtq_packed_is_avail(flags, vq->pos.avail_wrap))
 		return 0;
+	if (flags & VRING_DESC_F_INDIRECT)
+		return virtq_packed_take_table(vq, chain, flags);
 	return virtq_packed_take(vq, chain, flags);
 }
 
-static __always_inline void virtq_packed_put(struct virtq *vq, struct virtq_batch *b,
-					     const struct virtq_done *done, bool flush)
+/* AVAIL and USED of what is used. */
+static __always_inline unsigned int virtq_packed_lap(bool wrap)
+{
+	return wrap ? PVIRTQ_AVAIL | PVIRTQ_USED : 0;
+}
+
+/* A used descriptor but for its flags, which are returned. */
+static __always_inline unsigned int virtq_packed_put(struct pvirtq_desc *d,
+						     const struct virtq_done *done)
+{
+	const u32 len = done->len;
+
+	virtq_store16(&d->id, done->id);
+	virtq_store32(&d->len, len);
+	return len ? VRING_DESC_F_WRITE : 0;
+}
+
+/*
+ * Used descriptors up to @used are written. The driver looks at them in turn, so the first hides
+ * the others: only its flags are missing.
+ */
+static __always_inline void virtq_packed_show(struct virtq *vq, struct inflight *track, u16 used,
+					      bool wrap, unsigned int flags)
+{
+	struct pvirtq_desc *ring = vq->desc, *first = &ring[vq->pos.used];
+	unsigned int slots;
+
+	if (track)
+		inflight_packed_prepare(track, used, wrap);
+	slots = used - vq->pos.used + (wrap != vq->pos.used_wrap ? vq->num : 0);
+	/* Further back than the ring is long the driver can't be waiting for anything. */
+	vq->uncalled = min(vq->uncalled + slots, vq->num);
+	vq->pos.used = used;
+	vq->pos.used_wrap = wrap;
+	/*
+	 * Release: all the used descriptors, and what the device wrote into the buffers, are seen
+	 * before the flags of the first. Partner: the driver's read barrier between loading these
+	 * flags and all else.
+	 */
+	virtq_store16_release(&first->flags, flags);
+	if (track)
+		inflight_packed_commit(track);
+}
+
+static __always_inline bool virtq_packed_give(struct virtq *vq, struct inflight *track,
+					      const struct virtq_done *done, unsigned int n)
+{
+	const struct virtq_done *first = done, *end = done + n;
+	const unsigned int num = vq->num;
+	struct pvirtq_desc *ring = vq->desc;
+	unsigned int used = vq->pos.used, lap = virtq_packed_lap(vq->pos.used_wrap);
+	unsigned int first_flags = 0, flags;
+
+	if (!n)
+		return false;
+	for (; done < end; done++) {
+		flags = lap | virtq_packed_put(&ring[used], done);
+		if (done == first)
+			first_flags = flags;
+		else
+			virtq_store16(&ring[used].flags, flags);
+		used += done->ndesc;
+		if (used >= num) {
+			used -= num;
+			lap ^= PVIRTQ_AVAIL | PVIRTQ_USED;
+		}
+		virtq_returned(vq, track, done->id);
+	}
+	virtq_packed_show(vq, track, used, lap, first_flags);
+	return true;
+}
+
+static noinline bool virtq_packed_give_tracked(struct virtq *vq, const struct virtq_done *done,
+					       unsigned int n)
+{
+	return virtq_packed_give(vq, vq->track, done, n);
+}
+
+bool virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
+{
+	/* Apart, because it needs more registers. */
+	if (vq->track)
+		return virtq_packed_give_tracked(vq, done, n);
+	return virtq_packed_give(vq, NULL, done, n);
+}
+
+void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
+			bool flush)
 {
 	struct pvirtq_desc *ring = vq->desc, *d = &ring[b->used];
-	u16 flags = b->wrap ? PVIRTQ_AVAIL | PVIRTQ_USED : 0;
+	unsigned int flags = virtq_packed_lap(b->wrap) | virtq_packed_put(d, done) |
+			     (flush ? VIRTQ_DESC_F_FLUSH : 0);
 
-	if (done->len)
-		flags |= VRING_DESC_F_WRITE;
-	if (flush)
-		flags |= VIRTQ_DESC_F_FLUSH;
-	virtq_store16(&d->id, done->id);
-	virtq_store32(&d->len, done->len);
-	/* The driver looks at them in turn, so the first hides the others. */
 	if (b->n++)
 		virtq_store16(&d->flags, flags);
 	else
@@ -267,48 +409,10 @@ static __always_inline void virtq_packed_put(struct virtq *vq, struct virtq_batc
 	virtq_packed_advance(vq, &b->used, &b->wrap, done->ndesc);
 }
 
-void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct virtq_done *done,
-			bool flush)
-{
-	virtq_packed_put(vq, b, done, flush);
-}
-
 void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
 {
-	struct pvirtq_desc *ring = vq->desc, *first = &ring[vq->pos.used];
-	unsigned int slots;
-
-	if (!b->n)
-		return;
-	if (vq->track)
-		inflight_packed_prepare(vq->track, b->used, b->wrap);
-	slots = b->used - vq->pos.used + (b->wrap != vq->pos.used_wrap ? vq->num : 0);
-	/* Further back than the ring is long the driver can't be waiting for anything. */
-	vq->uncalled = min(vq->uncalled + slots, vq->num);
-	vq->pos.used = b->used;
-	vq->pos.used_wrap = b->wrap;
-	/*
-	 * Release: all the used descriptors, and what the device wrote into the buffers, are seen
-	 * before the flags of the first. Partner: the driver's read barrier between loading these
-	 * flags and all else.
-	 */
-	virtq_store16_release(&first->flags, b->flags);
-	if (vq->track)
-		inflight_packed_commit(vq->track);
-}
-
-bool virtq_packed_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
-{
-	const struct virtq_done *end = done + n;
-	struct virtq_batch b = virtq_batch_start(vq);
-	struct inflight *track = vq->track;
-
-	for (; done < end; done++) {
-		virtq_packed_put(vq, &b, done, false);
-		virtq_returned(vq, track, done->id);
-	}
-	virtq_packed_commit(vq, &b);
-	return n;
+	if (b->n)
+		virtq_packed_show(vq, vq->track, b->used, b->wrap, b->flags);
 }
 
 bool virtq_packed_need_call(struct virtq *vq)
