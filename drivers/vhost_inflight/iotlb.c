@@ -31,19 +31,6 @@ static struct vinf_map *vinf_map_get(struct vinf_map *map)
 /* In a queue's picture, with q->lock held. */
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
 {
-	const struct vinf_map *map = q->map;
-	const struct vinf_map_entry *e;
-
-	/* Nearly always all of it is in the entry of the last hit. */
-	if (likely(map && q->map_hit < map->nr)) {
-		e = &map->e[q->map_hit];
-		if (likely(iova >= e->first && iova <= e->last && len - 1 <= e->last - iova &&
-			   (e->perm & perm) == perm)) {
-			*uaddr = u64_to_user_ptr(e->uaddr + (iova - e->first));
-			*got = len;
-			return 0;
-		}
-	}
 	return vinf_map_find(q->map, &q->map_hit, iova, len, perm, uaddr, got);
 }
 
@@ -55,7 +42,8 @@ static int vinf_copy_in(void *dst, const void __user *from, u32 len)
 {
 	u64 header[2];
 
-	if (len != sizeof(header))
+	if (len != sizeof(header) || (!IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) &&
+				      !IS_ALIGNED((unsigned long)from, sizeof(u64))))
 		return copy_from_user(dst, from, len) ? -EFAULT : 0;
 	if (!user_read_access_begin(from, sizeof(header)))
 		return -EFAULT;
