@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What inside.py measured, as tables: medians, ratios with their spread, targets held or missed."""
+import argparse
+import json
+import statistics
+
+# What the project wants: a kind of case, a figure, ours against whom, and the bound on the ratio.
+# 'iops' is to be at least the bound, everything else at most.
+TARGETS = (
+    ("polled, depth 32 and 128, null", "iops", "io_uring", 0.9),
+    ("polled, depth 32 and 128, null", "iops", "vduse", 1.5),
+    ("polled, depth 32 and 128, null", "iops", "vhost-user", 1.5),
+    ("polled, depth 32 and 128, null", "iops", "vdpa_sim", 1.2),
+    ("evented, depth 1, timer", "mean_us", "io_uring", 1.25),
+    ("evented, depth 1, null", "mean_us", "vduse", 1.0),
+    ("evented, depth 1, null", "mean_us", "vhost-user", 1.0),
+    ("evented, depth 1, null", "mean_us", "vdpa_sim", 1.0),
+)
+ICOUNT_TARGETS = (("vduse", 0.5), ("vhost-user", 0.5))
+# 90 % of the floor, where client and device have a processor each: then the device is what it waits for.
+FLOOR_TARGET = 1.11
+TRACKING_TARGET = 60
+
+
+def belongs(row, kind):
+    """Whether a row is one of those that a target is about."""
+    mode, depths, disk = kind.split(", ")
+    return (row["mode"] == mode and row["disk"] == disk and
+            str(row["depth"]) in depths.replace("and", "").split())
+
+
+def values(row, peer, figure):
+    """A figure in each round."""
+    return [r[figure] for r in row["rounds"].get(peer, [])]
+
+
+def ratios(row, peer, figure, who="ours"):
+    """Ours by theirs, round by round."""
+    return [a / b for a, b in zip(values(row, who, figure), values(row, peer, figure)) if b]
+
+
+def spread(numbers, digits=2):
+    """Median, and from the least to the largest."""
+    if not numbers:
+        return "-"
+    text = f"{statistics.median(numbers):.{digits}f}"
+    if len(numbers) > 1:
+        text += f" ({min(numbers):.{digits}f}-{max(numbers):.{digits}f})"
+    return text
+
+
+def table(lines):
+    """Columns as wide as they have to be."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for n, line in enumerate(lines):
+        print("  ".join(text.ljust(w) if i == 0 else text.rjust(w)
+                        for i, (text, w) in enumerate(zip(line, widths))).rstrip())
+        if n == 0:
+            print("  ".join("-" * w for w in widths))
+    print()
+
+
+def title(row):
+    """A case in words."""
+    batch = f", batches of {row['batch']}" if row.get("batch", 1) > 1 else ""
+    return f"{row['mode']}, depth {row['depth']}{batch}, {row['mix']}, disk {row['disk']}"
+
+
+def compare(part):
+    """Rows of peers for each case."""
+    for row in part["rows"]:
+        print(title(row))
+        lines = [("", "IOPS", "mean us", "99 % us", "kicks", "calls", "ours: IOPS", "ours: mean")]
+        for peer in row["peers"]:
+            if not row["rounds"][peer]:
+                continue
+            lines.append((peer, *(f"{statistics.median(values(row, peer, f)):.{d}f}" for f, d in (
+                ("iops", 0), ("mean_us", 1), ("p99_us", 1), ("kicks", 3), ("calls", 3))),
+                spread(ratios(row, peer, "iops")), spread(ratios(row, peer, "mean_us"))))
+        table(lines)
+
+
+def icount(part):
+    """Instructions of a request, of both sides."""
+    for row in part["rows"]:
+        print(f"instructions for a request: {title(row)}")
+        lines = [("", "client", "device", "together", "ours: device", "ours: together", "kicks", "calls")]
+        for peer in row["peers"]:
+            rounds = row["rounds"][peer]
+            if not rounds:
+                continue
+            both = [r["client_ns"] + r["device_ns"] for r in rounds]
+            ours = [r["client_ns"] + r["device_ns"] for r in row["rounds"]["ours"]]
+            lines.append((peer, *(f"{statistics.median(values(row, peer, f)):.0f}"
+                                  for f in ("client_ns", "device_ns")), f"{statistics.median(both):.0f}",
+                          spread(ratios(row, peer, "device_ns")),
+                          spread([a / b for a, b in zip(ours, both)]),
+                          *(f"{statistics.median(values(row, peer, f)):.2f}" for f in ("kicks", "calls"))))
+        table(lines)
+
+
+def stages(part):
+    """Tracepoint to tracepoint."""
+    unit = "instructions / 1000" if part["plan"] == "icount" else "us"
+    print(f"from one tracepoint to the next, tracing included, {unit}")
+    table([("", "median"), *((name, f"{s['median_us']:.2f}") for name, s in part["stages"].items())])
+
+
+def sweeps(part):
+    """Along the axes of scale."""
+    unit = "instructions" if part["icount"] else "ns of processor time"
+    for name, rounds in part["scale"].items():
+        if name in ("memory_kib", "many"):
+            continue
+        print(f"{name}: {unit} for a request")
+        lines = [("", "client", "device", "device: first", "IOPS", "start us", "mapping us", "stop us")]
+        first = None
+        for value, results in rounds.items():
+            device = [r["device_ns"] for r in results]
+            first = first or device
+            lines.append((value, *(f"{statistics.median(r[f] for r in results):.{d}f}" for f, d in (
+                ("client_ns", 0), ("device_ns", 0))), spread([a / b for a, b in zip(device, first)]),
+                *(f"{statistics.median(r[f] for r in results):.0f}" for f in (
+                    "iops", "start_us", "map_us", "stop_us"))))
+        table(lines)
+    if "memory_kib" in part["scale"]:
+        print("free memory that a device takes while it runs, without its client's, KiB")
+        table([("queues x size", "KiB"), *((k, str(v)) for k, v in part["scale"]["memory_kib"].items())])
+        many = part["scale"]["many"]
+        print(f"{many['number']} devices: {many['create_us']:.0f} us to make one, "
+              f"{many['delete_us']:.0f} us to delete it\n")
+
+
+def judge(parts):
+    """Each target with the median of its worst case."""
+    verdicts = []
+
+    def verdict(what, figure, bound, at_least, held):
+        sign = ">=" if at_least else "<="
+        verdicts.append({"target": f"{what} {sign} {bound}", "measured": figure, "holds": held})
+
+    for part in parts:
+        rows = part.get("rows", [])
+        for kind, figure, peer, bound in TARGETS if part["plan"] != "icount" else ():
+            least = figure == "iops"
+            medians = [statistics.median(r) for r in (
+                ratios(row, peer, figure) for row in rows if belongs(row, kind)) if r]
+            if medians:
+                worst = min(medians) if least else max(medians)
+                verdict(f"{kind}: {figure} by that of {peer}", round(worst, 3), bound, least,
+                        worst >= bound if least else worst <= bound)
+        if part["plan"] != "icount":
+            continue
+        for peer, bound in ICOUNT_TARGETS:
+            worst = max(statistics.median(r) for r in (
+                ratios(row, peer, "device_ns") for row in rows) if r)
+            verdict(f"instructions of the device by those of {peer}", round(worst, 3), bound, False,
+                    worst <= bound)
+        worst = max(statistics.median(a / b for a, b in zip(
+            values(row, "ours", "device_ns"), values(row, "io_uring", "client_ns")))
+            for row in rows if row["depth"] > 1)
+        verdict("instructions of the device by all of io_uring's, depth 32", round(worst, 3),
+                FLOOR_TARGET, False, worst <= FLOOR_TARGET)
+        adds = max(statistics.median(values(row, "ours", "device_ns")) -
+                   statistics.median(values(row, "ours-untracked", "device_ns")) for row in rows)
+        verdict("instructions that tracking adds to a request", round(adds), TRACKING_TARGET, False,
+                adds <= TRACKING_TARGET)
+    return verdicts
+
+
+def main():
+    """Tables on stdout, everything in a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", required=True, metavar="FILE")
+    parser.add_argument("part", nargs="+")
+    args = parser.parse_args()
+    parts = []
+    for name in args.part:
+        with open(name, encoding="ascii") as f:
+            parts.append(json.load(f))
+    for part in parts:
+        if part["plan"] == "scale":
+            sweeps(part)
+        elif part["plan"] == "icount":
+            icount(part)
+            stages(part)
+        else:
+            compare(part)
+            stages(part)
+    verdicts = judge(parts)
+    for v in verdicts:
+        print(f"{'holds' if v['holds'] else 'MISSED'}: {v['target']}: {v['measured']}")
+    with open(args.json, "w", encoding="ascii") as f:
+        json.dump({"parts": parts, "targets": verdicts}, f, indent=1)
+        f.write("\n")
+
+
+if __name__ == "__main__":
+    main()
