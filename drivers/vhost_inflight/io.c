@@ -575,8 +575,8 @@ void vinf_io_release(struct vinf_io *io)
 	vinf_unpin(io);
 	io->started = false;
 	/*
-	 * The last access to @io: with none out the pool may go. A full barrier, as waitqueue_active()
-	 * wants one: who waits has queued itself before it looks at @out.
+	 * The last access to @io: with none out the pool may go. A full barrier, as
+	 * waitqueue_active() wants one: who waits has queued itself before it looks at @out.
 	 */
 	if (atomic_dec_and_test(&q->out) && waitqueue_active(&q->dev->idle_wait))
 		wake_up_all(&q->dev->idle_wait);

@@ -35,8 +35,8 @@ int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __use
 }
 
 /*
- * The header of a request and its status byte are most of what is copied: for them the length is the
- * compiler's to know.
+ * The header of a request and its status byte are most of what is copied: for them the length is
+ * the compiler's to know.
  */
 static int vinf_copy_in(void *dst, const void __user *from, u32 len)
 {

@@ -5,7 +5,10 @@
 #
 # Becomes a systemd of its own, the first process of its namespaces, that has no service but those in
 # DIR/units. DIR, on a tmpfs, is its /run. It ends with the process that this is.
-[ $# = 1 ] && [ -d "$1/units" ] || { sed -n 4p "$0" >&2; exit 2; }
+if [ $# != 1 ] || ! [ -d "$1/units" ]; then
+	sed -n 4p "$0" >&2
+	exit 2
+fi
 
 # shellcheck disable=SC2016 # the inner shell's
 exec unshare --pid --mount --cgroup --fork --kill-child --mount-proc sh -c '
