@@ -194,10 +194,9 @@ class Test:
         while len(seen) < count:
             assert attempts, f"only {len(seen)} exchanges with {LEAST} requests out"
             attempts -= 1
-            # No I/O sees two of them: all that were out are back.
-            self.goes_on(disk)
             self.witness.begin()
             one = self.exchange(name)
+            # No I/O sees two of them: all that were out are back.
             self.goes_on(disk)
             self.judged += self.witness.end(self.vd(name), f"/dev/{name}")
             if one:
