@@ -137,7 +137,7 @@ class Test:
                            f"{TOP}/build/log/upgrade-guest.log", cpus=QUEUES,
                            append=PERIODIC)
         took = self.guest.booted()
-        self.witness = Witness(self.guest)
+        self.witness = Witness(self.guest, "/dev/wide")
         return f"the guest was up after {took:.0f} s"
 
     def vd(self, name):
@@ -198,7 +198,7 @@ class Test:
             one = self.exchange(name)
             # No I/O sees two of them: all that were out are back.
             self.goes_on(disk)
-            self.judged += self.witness.end(self.vd(name), f"/dev/{name}")
+            self.judged += self.witness.end(self.vd(name))
             if one:
                 seen.append(one)
         longest = load.stop()
@@ -232,7 +232,7 @@ class Test:
         finally:
             run("dmsetup", "resume", "wide")
         self.goes_on(disk)
-        judged = self.witness.end(self.vd("wide"), "/dev/wide")
+        judged = self.witness.end(self.vd("wide"))
         assert one[0] <= 3 * usual, f"a pause of {one[0]:.0f} ms, otherwise at most {usual:.0f}"
         load.stop()
         return f"a pause of {one[0]:.0f} ms, {one[2]} requests out, {judged} judged"

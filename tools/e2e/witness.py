@@ -7,6 +7,7 @@ differ, by as much for all: that there is a difference by which every bio came a
 was begun and went before it was ended is a part of the judgement.
 """
 import collections
+import re
 import struct
 import subprocess
 import time
@@ -15,14 +16,11 @@ ENTRY = struct.Struct("=QQQQIBBBB")     # struct vblk_record
 ARRIVE, END = 0, 1
 OPS = "RW"                              # VBLK_RECORD_READ, VBLK_RECORD_WRITE
 TRACING = "/sys/kernel/tracing"
-# The guest's log comes by the disk itself, from here on: a serial line takes a VM exit for each byte.
-AT, MOST = 48 << 20, 1 << 20
+# The guest's log comes by a disk, from here on: a serial line takes a VM exit for each byte.
+AT, MOST = 48 << 20, 8 << 20
 # Of the requests before AT, from here on: what is before it the host's udev reads whenever it likes.
 FROM = 4 << 20
-# Of a trace's line: what, reads or writes, sector, sectors, seconds.
-AWK = (r"""awk '/block_rq_/ {for (i = 1; $i !~ /^block_rq_/; i++) t = $i; if ($(i + 1) != "%s") next; """
-       r"""for (j = i; $j != "+"; j++); print substr($i, 10, 1), substr($(i + 2), 1, 1), $(j - 1), """
-       r"""$(j + 1), substr(t, 1, length(t) - 1)}' """ + TRACING + "/trace")
+LINE = re.compile(r" (\d+\.\d+): block_rq_(issue|complete): (\d+,\d+) (\w)\w* (?:\d+ )?\([^)]*\) (\d+) \+ (\d+) ")
 
 Event = collections.namedtuple("Event", "begin key when")       # of the guest's, seconds
 Bio = collections.namedtuple("Bio", "key arrive end")           # seconds; end is None: still out
@@ -102,10 +100,10 @@ def judge(events, bios, begin, end):
 
 
 class Witness:
-    """Both logs, for a time."""
+    """Both logs, for a time. The guest's comes by its first disk, which is node here."""
 
-    def __init__(self, guest):
-        self.guest = guest
+    def __init__(self, guest, node):
+        self.guest, self.node = guest, node
         self.log = open("/dev/vblk-record", "rb", buffering=0)
         guest.sh(f"mount -t tracefs tracefs {TRACING}; cd {TRACING} && echo 0 >tracing_on && "
                  "echo mono >trace_clock && echo 4096 >buffer_size_kb && "
@@ -127,20 +125,21 @@ class Witness:
         self.guest.sh(f"echo >{TRACING}/trace; echo 1 >{TRACING}/tracing_on")
         self.start = time.monotonic()
 
-    def end(self, disk, node):
-        """Until now; how many requests of the guest's disk were judged. The host has it at node."""
+    def end(self, disk):
+        """Until now; how many requests of the guest's disk were judged."""
         end = time.monotonic()
         device = self.guest.sh(f"echo 0 >{TRACING}/tracing_on; cat /sys/block/{disk}/dev")
         bios = self._bios()
-        self.guest.sh(f"{AWK % device.replace(':', ',')} >/tmp/asked && echo end >>/tmp/asked && "
-                      f"dd if=/tmp/asked of=/dev/{disk} bs=64k seek={AT >> 16} conv=sync oflag=direct "
+        self.guest.sh(f"cat {TRACING}/trace >/tmp/asked && echo end >>/tmp/asked && "
+                      f"dd if=/tmp/asked of=/dev/vda bs=1M seek={AT >> 20} conv=sync oflag=direct "
                       "2>/tmp/dd || { cat /tmp/dd; false; }")
-        done = subprocess.run(["dd", f"if={node}", "bs=64k", f"skip={AT >> 16}", f"count={MOST >> 16}",
-                               "iflag=direct", "status=none"], stdout=subprocess.PIPE, check=True)
-        text, whole, _ = done.stdout.partition(b"end\n")
+        done = subprocess.run(["dd", f"if={self.node}", "bs=1M", f"skip={AT >> 20}",
+                               f"count={MOST >> 20}", "iflag=direct", "status=none"],
+                              stdout=subprocess.PIPE, check=True)
+        text, whole, _ = done.stdout.partition(b"\nend\n")
         if not whole:
             raise Wrong("the guest's log is longer than there is room for")
-        return judge(unpack(text.decode()), bios, self.start, end)
+        return judge(unpack(text.decode(), device.replace(":", ",")), bios, self.start, end)
 
     def _bios(self):
         """Those that the disk took."""
@@ -155,13 +154,11 @@ class Witness:
         return bios + [Bio(key, arrive, None) for key, arrive in out.values()]
 
 
-def unpack(text):
-    """The guest's events, in the order in which they were."""
-    events = []
-    for line in text.splitlines():
-        what, op, sector, sectors, when = line.split()
-        if ours(op, int(sector)):
-            events.append(Event(what == "i", Key(op, int(sector), int(sectors)), float(when)))
+def unpack(text, device):
+    """The guest's events on a disk, in the order in which they were."""
+    events = [Event(what == "issue", Key(op, int(sector), int(sectors)), float(when))
+              for when, what, of, op, sector, sectors in LINE.findall(text)
+              if of == device and ours(op, int(sector))]
     return sorted(events, key=lambda event: event.when)
 
 
