@@ -188,8 +188,10 @@ static enum side_result stay(struct side *s, struct leave *l)
 
 	snprintf(text, sizeof(text), "%s", why());
 	stream_send(s->stream, MSG_BYE, 0, NULL, 0);
-	if (s->g.error[0])
+	if (s->g.error[0]) {
+		failed("%s: the guest found: %s", s->o->node[s->nr], s->g.error);
 		return SIDE_LOST;
+	}
 	if (s->dev.fd < 0 && !l->region)
 		l->region = vdpa_region_bytes(&s->dev, &s->m, &l->st);
 	if (s->dev.fd < 0 ? !l->region || take_back(s, l) : l->still && unpause_guest(s, l))
