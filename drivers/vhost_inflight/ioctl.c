@@ -507,7 +507,8 @@ static long vinf_get_inflight(struct vinf_cmd *c)
 		return fd;
 	}
 	arg->fd = fd;
-	ret = vinf_answer(c->user, arg, sizeof(*arg), offsetofend(struct vhost_inflight_fd, flags));
+	ret = vinf_answer(c->user, arg, sizeof(*arg),
+			  offsetofend(struct vhost_inflight_fd, features));
 	if (ret) {
 		put_unused_fd(fd);
 		fput(file);

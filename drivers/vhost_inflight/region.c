@@ -20,13 +20,16 @@
  * @stride: bytes from one queue's to the next
  * @nr_queues: queues
  * @queue_size: entries of each
+ * @features: of the driver whose requests are in it. The device forgets them with its owner, and
+ *	who is to go on with the region needs them then
  *
- * Everything is constant.
+ * Everything but @features, which vinf_dev.lock protects, is constant.
  */
 struct vinf_region {
 	struct vinf_shm shm;
 	u32 stride;
 	u16 nr_queues, queue_size;
+	u64 features;
 };
 
 static u32 vinf_region_stride(const struct vinf_dev *dev)
@@ -72,6 +75,7 @@ static struct vinf_region *vinf_region_open(const struct vinf_dev *dev, struct f
 	r->stride = vinf_region_stride(dev);
 	r->nr_queues = dev->nr_queues;
 	r->queue_size = dev->queue_size;
+	r->features = dev->acked;
 	ret = vinf_shm_open(&r->shm, file, offset, (u64)r->stride * r->nr_queues);
 	if (ret) {
 		kfree(r);
@@ -109,7 +113,7 @@ static void vinf_region_replace(struct vinf_dev *dev, struct vinf_region *r, boo
 }
 
 /**
- * vinf_region_ready - see to it that there is a region
+ * vinf_region_ready - see to it that there is a region, for what was negotiated
  * @dev: device, features negotiated, no queue runs
  *
  * Context: process, vinf_dev.lock held.
@@ -121,8 +125,10 @@ int vinf_region_ready(struct vinf_dev *dev)
 	struct vinf_region *r;
 
 	lockdep_assert_held(&dev->lock);
-	if (dev->region_ours && vinf_region_fits(dev, dev->region))
+	if (dev->region_ours && vinf_region_fits(dev, dev->region)) {
+		dev->region->features = dev->acked;
 		return vinf_shm_whole(&dev->region->shm) ? 0 : -ESTALE;
+	}
 	r = vinf_region_new(dev);
 	if (IS_ERR(r))
 		return PTR_ERR(r);
@@ -162,6 +168,8 @@ int vinf_region_set(struct vinf_dev *dev, const struct vhost_inflight_fd *arg)
 		return -ERANGE;
 	if (arg->mmap_size != size)
 		return -EMSGSIZE;
+	if (arg->features && arg->features != dev->acked)
+		return -EPROTO;
 	file = vinf_shm_fget(arg->fd, arg->mmap_offset, size);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
@@ -195,6 +203,7 @@ struct file *vinf_region_get(struct vinf_dev *dev, struct vhost_inflight_fd *arg
 	arg->mmap_offset = r->shm.offset;
 	arg->num_queues = r->nr_queues;
 	arg->queue_size = r->queue_size;
+	arg->features = r->features;
 	return get_file(r->shm.file);
 }
 

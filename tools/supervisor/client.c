@@ -127,6 +127,7 @@ int vsup_ask_take(int sock, const char *device, struct vsup_estate *e, char why[
 		return -EPROTO;
 	}
 	e->features = message_uint(in.body, "features");
+	e->region.features = e->features;
 	e->nr_queues = json_object_array_length(queues);
 	for (unsigned int i = 0; i < e->nr_queues; i++) {
 		struct json_object *q = json_object_array_get_idx(queues, i);

@@ -125,6 +125,8 @@ static void region_take(struct vsup *s, struct device *d, struct node_look *l,
 	}
 	d->arg = l->region;
 	d->arg.fd = d->region.fd;
+	/* The device's own go with its owner, who may be gone before anybody saw it run. */
+	d->features = l->region.features;
 }
 
 /* ---- the owner ---- */
@@ -193,7 +195,6 @@ static void learn(struct vsup *s, struct device *d, struct node_look *l)
 		begun(s, d, &now);
 	if (!d->running)
 		return;
-	d->features = l->info.acked_features;
 	for (unsigned int i = 0; i < l->info.num_queues; i++)
 		d->queue[i].num = l->num[i];
 	/* Who goes on with the region has the memory too. */
@@ -363,6 +364,7 @@ int vsup_estate(struct vsup *s, const char *name, int pid, struct vsup_estate *e
 	region_read(&d->arg, d->queue);
 	e->region = d->arg;
 	e->region.flags = 0;
+	e->region.features = d->features;
 	e->features = d->features;
 	e->nr_queues = d->arg.num_queues;
 	memcpy(e->queue, d->queue, sizeof(e->queue));

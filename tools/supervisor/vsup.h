@@ -53,7 +53,7 @@ struct vsup_piece {
 /**
  * struct vsup_estate - what is left of a VMM
  * @region: for VHOST_INFLIGHT_SET_FD as it is
- * @features: virtio features to negotiate again; 0 when nobody looked while the device ran
+ * @features: virtio features to negotiate again
  * @nr_queues: entries of @queue
  * @queue: where each stands
  * @nr_pieces: entries of @piece

@@ -335,6 +335,8 @@ struct vhost_inflight_region_packed {
  * @num_queues: queues of the device
  * @queue_size: largest queue size of the device, whatever size the driver's rings have
  * @flags: 0
+ * @features: virtio features of the driver whose requests are in the region, which a successor has
+ *	to negotiate. SET_FD: 0 is not known
  *
  * The four numbers are those of vhost-user's messages of these names.
  */
@@ -346,6 +348,7 @@ struct vhost_inflight_fd {
 	__u16 num_queues;
 	__u16 queue_size;
 	__u32 flags;
+	__u64 features;
 };
 
 /**
@@ -385,6 +388,7 @@ struct vhost_inflight_fd {
  *  - ERANGE: @queue_size is not the device's.
  *  - EMSGSIZE: @mmap_size is not that of a region for the negotiated layout, or the file is
  *    shorter.
+ *  - EPROTO: @features is not what was negotiated.
  *  - EBADF: @fd is none.
  *  - EMEDIUMTYPE: the file is neither a memfd nor on tmpfs.
  *  - EACCES: the descriptor can't be read and written.

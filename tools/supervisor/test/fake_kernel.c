@@ -4,9 +4,10 @@
  * this function in the place of ioctl() in the binary that the tests run.  The file has words:
  *
  *	pid=123 state=2 status=15 acked=0x100000000 queues=4 size=128 num=64 region=/path
+ *	features=0x100000000
  *
- * Without region= there is none (ENODATA); region=! has lost a part (ESTALE).  With blind=1 it
- * can't be asked (EAGAIN).
+ * The last are those of the region. Without region= there is none (ENODATA); region=! has lost a
+ * part (ESTALE).  With blind=1 it can't be asked (EAGAIN).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -83,6 +84,7 @@ static int get_fd(const char *text, struct vhost_inflight_fd *arg)
 		VHOST_INFLIGHT_STRIDE_PACKED(size) : VHOST_INFLIGHT_STRIDE_SPLIT(size));
 	arg->mmap_offset = 0;
 	arg->flags = 0;
+	arg->features = number(text, "features");
 	arg->fd = open(path, O_RDWR | O_CLOEXEC);
 	return arg->fd < 0 ? -1 : 0;
 }

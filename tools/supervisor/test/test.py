@@ -272,7 +272,7 @@ class Rig:
     def runs(self, name, pid, **region):
         """A device with an owner, and a region of its own making."""
         fd = self.region(**region)
-        self.node(name, pid=pid, state=RUNNING, status=15, acked=1 << 32, region=self.fdpath(fd),
+        self.node(name, pid=pid, state=RUNNING, status=15, acked=1 << 32, region=self.fdpath(fd), features=1 << 32,
                   packed=int(region.get("packed", False)))
         return fd
 
@@ -418,6 +418,19 @@ def end_is_noticed(r):
     with open(f"{r.run}/disk0.json") as f:
         state = json.load(f)
     expect(not state["owned"] and state["region"]["queues"][1]["in_flight"] == 5, f"{state}")
+
+
+def features_are_the_regions(r):
+    vmm = r.vmm()
+    r.node("disk0", pid=vmm.pid, state=OWNED, status=11, acked=1 << 32)
+    until(lambda: r.listed("disk0")["owner_pid"] == vmm.pid, "the owner")
+    # it runs, and is gone before anybody looks
+    r.node_silently("disk0", pid=0, state=FREE, status=0, acked=0, region=r.fdpath(r.region(in_flight=3)), features=5 << 32)
+    vmm.kill()
+    vmm.wait()
+    until(lambda: r.listed("disk0")["region"], "the region")
+    a, _ = r.ok("take", "disk0")
+    expect(a["features"] == 5 << 32 and a["queues"][0]["in_flight"] == 3, f"{a}")
 
 
 def device_lags_behind_its_owner(r):
@@ -792,7 +805,7 @@ def client_library(r):
     got = ask("region", state=OWNED, status=11, acked=1 << 32)
     expect(got == (0, [f"file {os.stat(f'{r.run}/disk0.region').st_ino} {QUEUES * STRIDE[False]} {QUEUES} {SIZE}"]), f"{got}")
     region = r.region(in_flight=2, used=5)
-    got = ask("keep", "ram", ram, state=RUNNING, status=15, region=r.fdpath(region))
+    got = ask("keep", "ram", ram, state=RUNNING, status=15, region=r.fdpath(region), features=1 << 32)
     expect(got == (0, ["survives 1"]), f"{got}")
     r.dies("disk0")
     got = ask("take")
@@ -859,6 +872,7 @@ def killed_anywhere(r):
 
 
 EACH = [nodes_come_and_go, region_is_taken, driver_ok_without_an_event, node_is_not_held, end_is_noticed,
+        features_are_the_regions,
         device_lags_behind_its_owner, take_gives_all_of_it, who_may_take, who_may_keep, memory_survives, one_file_twice,
         store_is_full, alarm_after_a_restart, node_that_cannot_be_asked, many_devices, fresh_start_lets_go,
         named_region, forget, region_with_a_hole, hostile_packets, other_users_are_refused, garbage_in_the_directory,

@@ -186,6 +186,33 @@ TEST_F(get, one_file_for_all)
 	vd_close(&sup);
 }
 
+/* Its successor has to negotiate them again, and the device has forgotten them. */
+TEST_F(get, features_of_a_driver_that_is_gone)
+{
+	struct vhost_inflight_fd arg;
+	struct vd *d = &self->r.d;
+	__u64 features;
+	struct vd sup;
+
+	ASSERT_EQ(0, vd_open(&sup, self->r.name, &opts));
+	ASSERT_EQ(0, vd_start(d, self->r.name, &opts));
+	features = d->features;
+	ASSERT_EQ(0, vd_inflight_get(&sup, &arg));
+	EXPECT_EQ(features, arg.features);
+	close(arg.fd);
+	/* one that knows less, with the same region */
+	ASSERT_EQ(0, vd_reset(d));
+	d->opts.drop_features = VD_F_EVENT_IDX;
+	ASSERT_EQ(0, vd_negotiate(d) ?: go(d));
+	ASSERT_NE(features, d->features);
+	close(d->fd);
+	d->fd = -1;
+	ASSERT_EQ(0, vd_inflight_get(&sup, &arg));
+	EXPECT_EQ(features & ~VD_F_EVENT_IDX, arg.features);
+	close(arg.fd);
+	vd_close(&sup);
+}
+
 TEST_F(get, struct_size)
 {
 	struct {
@@ -498,6 +525,21 @@ TEST_F(set, erange_queue_size)
 	self->arg.queue_size = 0;
 	REFUSED(ERANGE, &self->r.d);
 	UNHARMED();
+}
+
+TEST_F(set, eproto_features)
+{
+	self->arg.features = self->r.d.features ^ 1ULL << 34;
+	REFUSED(EPROTO, &self->r.d);
+	self->arg.features = 1;
+	REFUSED(EPROTO, &self->r.d);
+	UNHARMED();
+	ASSERT_EQ(0, vd_reset(&self->r.d) ?: vd_negotiate(&self->r.d));
+	self->arg.features = self->r.d.features;
+	EXPECT_EQ(0, vd_ioctl(&self->r.d, VHOST_INFLIGHT_SET_FD, &self->arg));
+	EXPECT_EQ(0, go(&self->r.d));
+	EXPECT_EQ(vd_ino(self->arg.fd), vd_inflight_ino(&self->r.d));
+	EXPECT_EQ(0, works(&self->r.d));
 }
 
 TEST_F(set, emsgsize_size)
