@@ -285,8 +285,8 @@ void vinf_io_end(struct vinf_io *io, int err)
 	/* Ours alone to say: a backing's own -ECANCELED is an error like any other. */
 	if (err == -ECANCELED && !io->cancelled && !READ_ONCE(io->q->dead))
 		err = -EIO;
-	if (unlikely(io->healing) && err != -ECANCELED)
-		vinf_park_healed(io, err);
+	if (unlikely(io->healing))
+		vinf_park_over(io, err);
 	io->req.error = err;
 	WRITE_ONCE(io->state, VHOST_INFLIGHT_REQUEST_DONE);
 	if (io->bounce)
@@ -469,8 +469,6 @@ void vinf_io_cancel(struct vinf_queue *q)
 	vinf_bounce_cancel(q, &list);
 	list_for_each_entry_safe(io, next, &list, link) {
 		list_del_init(&io->link);
-		if (io->healing)
-			vinf_event(q->dev, VHOST_INFLIGHT_EVENT_DROPPED, q, io, io->req.error);
 		vinf_io_end(io, -ECANCELED);
 	}
 	/* All of the workqueue's threads may be waiting for the disk. */

@@ -299,16 +299,20 @@ void vinf_park_set(struct vinf_dev *dev, const struct vinf_params *p)
 }
 
 /**
- * vinf_park_healed - a request that was parked ended
- * @io: request, the caller's alone
- * @err: 0, or -errno that the driver sees
+ * vinf_park_over - a request that was parked ended
+ * @io: request, the caller's alone, @req.error is still the disk's
+ * @err: 0; -errno that the driver sees; -ECANCELED when there is nobody to see it
  *
  * Context: any.
  */
-void vinf_park_healed(struct vinf_io *io, int err)
+void vinf_park_over(struct vinf_io *io, int err)
 {
 	struct vinf_dev *dev = io->q->dev;
 
+	if (err == -ECANCELED) {
+		vinf_event(dev, VHOST_INFLIGHT_EVENT_DROPPED, io->q, io, io->req.error);
+		return;
+	}
 	vinf_event(dev, VHOST_INFLIGHT_EVENT_HEALED, io->q, io, err);
 	if (!err)
 		WRITE_ONCE(dev->heal_ms, READ_ONCE(dev->retry_ms));

@@ -99,15 +99,27 @@ static struct vinf_region *vinf_region_new(const struct vinf_dev *dev)
 	return vinf_region_open(dev, file, 0);
 }
 
+static bool vinf_region_same(const struct vinf_region *a, const struct vinf_region *b)
+{
+	return a && file_inode(a->shm.file) == file_inode(b->shm.file) &&
+	       a->shm.offset == b->shm.offset;
+}
+
 static void vinf_region_replace(struct vinf_dev *dev, struct vinf_region *r, bool handed)
 {
+	bool same = vinf_region_same(dev->region, r);
 	int i;
 
 	swap(dev->region, r);
 	dev->region_ours = true;
 	for (i = 0; i < dev->nr_queues; i++) {
-		dev->queue[i].vq.handed = handed;
-		vinf_queue_leave_nothing(&dev->queue[i]);
+		struct vinf_queue *q = &dev->queue[i];
+
+		q->vq.handed = handed;
+		/* What a reset had left for who goes on is in the other one. */
+		if (q->resumes && !same)
+			vinf_event(dev, VHOST_INFLIGHT_EVENT_DROPPED, q, NULL, 0);
+		vinf_queue_leave_nothing(q);
 	}
 	vinf_region_put(r);
 }

@@ -278,7 +278,7 @@ unsigned int vinf_park_retry(struct vinf_dev *dev, bool tell);
 void vinf_park_sort(struct vinf_queue *q);
 void vinf_park_arm(struct vinf_dev *dev);
 void vinf_park_set(struct vinf_dev *dev, const struct vinf_params *p);
-void vinf_park_healed(struct vinf_io *io, int err);
+void vinf_park_over(struct vinf_io *io, int err);
 void vinf_heal_work(struct work_struct *work);
 
 /* ---- pin.c: the data pages of a request ---- */

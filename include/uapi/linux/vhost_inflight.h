@@ -699,7 +699,8 @@ struct vhost_inflight_retry {
  *	trying again can't heal and the driver sees
  * @VHOST_INFLIGHT_EVENT_DROPPED: a parked request is no more this device's to do: its owner ended,
  *	in whose region the request still is; the device was reset during a stop; or, without a
- *	request, what a queue had kept is dropped, because a new driver uses it
+ *	request, what a queue had kept is dropped, because a new driver uses it, or the device got
+ *	another region
  * @VHOST_INFLIGHT_EVENT_KEPT: a parked request is kept in the region of a device that stands still
  * @VHOST_INFLIGHT_EVENT_STOPPED: a stop ended, the device stands still
  * @VHOST_INFLIGHT_EVENT_STALLED: a stop ended at its deadline

@@ -515,6 +515,45 @@ TEST_F_TIMEOUT(path, stop_and_cont, 60)
 	EXPECT_EQ(0, vd_compare(g));
 }
 
+/* The same up to the reset, and then another region is the device's. */
+TEST_F_TIMEOUT(path, another_region, 60)
+{
+	struct vhost_inflight_event e;
+	struct vd_guest *g = &self->g;
+	struct vhost_inflight_fd other;
+	struct vd *d = &g->r.d;
+
+	ASSERT_EQ(0, park(g, OUT));
+	ASSERT_EQ(0, vd_suspend(d));
+	ASSERT_EQ(0, vd_reset(d));
+	while (!vd_event(&g->look, &e))
+		;
+	ASSERT_EQ(0, vd_negotiate(d));
+	/* the one that it has, handed in, is not another */
+	ASSERT_EQ(0, vd_inflight_set(d, &g->reg.arg));
+	EXPECT_EQ(-EAGAIN, vd_event(&g->look, &e));
+	ASSERT_EQ(0, vd_reset(d));
+	ASSERT_EQ(0, vd_backing_mend(&g->r.b));
+	ASSERT_EQ(0, vd_new_driver(g, 0));
+	ASSERT_EQ(0, all_well(g, 0));
+
+	ASSERT_EQ(0, vd_backing_break(&g->r.b));
+	ASSERT_EQ(0, park(g, OUT));
+	ASSERT_EQ(0, vd_suspend(d));
+	ASSERT_EQ(0, vd_reset(d));
+	while (!vd_event(&g->look, &e))
+		;
+	ASSERT_EQ(0, vd_negotiate(d));
+	other = g->reg.arg;
+	other.fd = memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ASSERT_EQ(0, ftruncate(other.fd, other.mmap_size));
+	ASSERT_EQ(0, vd_inflight_set(d, &other));
+	ASSERT_EQ(0, vd_event(&g->look, &e));
+	EXPECT_EQ(VHOST_INFLIGHT_EVENT_DROPPED, e.type);
+	EXPECT_EQ(0, e.length);
+	EXPECT_EQ(-EAGAIN, vd_event(&g->look, &e));
+}
+
 /* The same up to the reset, and then a guest that was booted again. */
 TEST_F_TIMEOUT(path, another_driver, 60)
 {
@@ -787,6 +826,50 @@ TEST_F_TIMEOUT(path, owner_is_killed, 60)
 		ASSERT_EQ(0, vd_succeed(g, true));
 		ASSERT_EQ(0, mended ? 0 : vd_until_parked(&g->look, OUT) ?: mend_and_retry(g, OUT));
 		ASSERT_EQ(0, all_well(g, OUT)) TH_LOG("mended %d", mended);
+	}
+	EXPECT_EQ(0, vd_compare(g));
+}
+
+/* Wherever one is between its list and the disk when the owner ends, it is told of once. */
+TEST_F_TIMEOUT(path, owner_is_killed_while_they_are_tried, 90)
+{
+	struct vhost_inflight_info info;
+	struct vhost_inflight_event e;
+	struct vd_guest *g = &self->g;
+	unsigned int round, dropped;
+	int status;
+	long end;
+	pid_t pid;
+
+	for (round = 0; round < 8; round++) {
+		close(g->r.d.fd);
+		g->r.d.fd = -1;
+		ASSERT_EQ(0, vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE));
+		pid = vmm(g);
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(0, vd_inflight_take(&g->look, &g->reg, variant->packed));
+		ASSERT_EQ(0, park(g, OUT));
+		while (!vd_event(&g->look, &e))
+			;
+		/* the disk is as sick as before; how far they get is chance */
+		ASSERT_EQ(OUT, vd_retry(&g->look));
+		usleep(random() % 4000);
+		kill(pid, SIGKILL);
+		ASSERT_EQ(0, vd_child_end(pid, &status, AT_ONCE)) TH_LOG("not reaped");
+		ASSERT_EQ(0, vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE));
+		/* those that were at the disk come back, too */
+		for (end = vd_now_ms() + VD_WAIT_MS; !vd_info(&g->look, &info) && info.orphans && vd_now_ms() < end;)
+			poll(NULL, 0, 1);
+		for (dropped = 0; !vd_event(&g->look, &e);) {
+			ASSERT_TRUE(e.type == VHOST_INFLIGHT_EVENT_PARKED || e.type == VHOST_INFLIGHT_EVENT_DROPPED);
+			dropped += e.type == VHOST_INFLIGHT_EVENT_DROPPED;
+		}
+		EXPECT_EQ(OUT, dropped) TH_LOG("round %u", round);
+		EXPECT_EQ(OUT, vd_inflight_heads(&g->reg, 0, NULL));
+		ASSERT_EQ(0, vd_backing_mend(&g->r.b));
+		ASSERT_EQ(0, vd_next_life(g));
+		ASSERT_EQ(0, vd_succeed(g, true));
+		ASSERT_EQ(0, all_well(g, OUT)) TH_LOG("round %u", round);
 	}
 	EXPECT_EQ(0, vd_compare(g));
 }
