@@ -495,10 +495,7 @@ static long vinf_get_inflight(struct vinf_cmd *c)
 	long ret;
 
 	memset(arg, 0, sizeof(*arg));
-	if (mutex_lock_killable(&dev->lock))
-		return -EINTR;
 	file = vinf_region_get(dev, arg);
-	mutex_unlock(&dev->lock);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	fd = get_unused_fd_flags(O_CLOEXEC);

@@ -9,6 +9,7 @@
  * from it: an owner that knows nothing of what was before it starts afresh.
  */
 #include <linux/fcntl.h>
+#include <linux/kref.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 
@@ -16,6 +17,7 @@
 
 /**
  * struct vinf_region - an inflight region, mapped
+ * @ref: the device's, and of those who look at it
  * @shm: where it is: @nr_queues strides
  * @stride: bytes from one queue's to the next
  * @nr_queues: queues
@@ -23,9 +25,10 @@
  * @features: of the driver whose requests are in it. The device forgets them with its owner, and
  *	who is to go on with the region needs them then
  *
- * Everything but @features, which vinf_dev.lock protects, is constant.
+ * Everything but @features, which vinf_dev.lock protects and others may read, is constant.
  */
 struct vinf_region {
+	struct kref ref;
 	struct vinf_shm shm;
 	u32 stride;
 	u16 nr_queues, queue_size;
@@ -46,18 +49,24 @@ static bool vinf_region_fits(const struct vinf_dev *dev, const struct vinf_regio
 	       r->queue_size == dev->queue_size;
 }
 
+static void vinf_region_free(struct kref *ref)
+{
+	struct vinf_region *r = container_of(ref, struct vinf_region, ref);
+
+	vinf_shm_put(&r->shm);
+	kfree(r);
+}
+
 /**
  * vinf_region_put - let go of a region
- * @r: region, or NULL; not used by any queue
+ * @r: region, or NULL; the device's own reference: not used by any queue
  *
  * Context: process, may sleep.
  */
 void vinf_region_put(struct vinf_region *r)
 {
-	if (!r)
-		return;
-	vinf_shm_put(&r->shm);
-	kfree(r);
+	if (r)
+		kref_put(&r->ref, vinf_region_free);
 }
 
 /* Takes over the reference to @file. */
@@ -72,6 +81,7 @@ static struct vinf_region *vinf_region_open(const struct vinf_dev *dev, struct f
 		fput(file);
 		return ERR_PTR(-ENOMEM);
 	}
+	kref_init(&r->ref);
 	r->stride = vinf_region_stride(dev);
 	r->nr_queues = dev->nr_queues;
 	r->queue_size = dev->queue_size;
@@ -110,7 +120,10 @@ static void vinf_region_replace(struct vinf_dev *dev, struct vinf_region *r, boo
 	bool same = vinf_region_same(dev->region, r);
 	int i;
 
+	/* For vinf_region_get(). */
+	spin_lock_irq(&dev->config_lock);
 	swap(dev->region, r);
+	spin_unlock_irq(&dev->config_lock);
 	dev->region_ours = true;
 	for (i = 0; i < dev->nr_queues; i++) {
 		struct vinf_queue *q = &dev->queue[i];
@@ -138,7 +151,7 @@ int vinf_region_ready(struct vinf_dev *dev)
 
 	lockdep_assert_held(&dev->lock);
 	if (dev->region_ours && vinf_region_fits(dev, dev->region)) {
-		dev->region->features = dev->acked;
+		WRITE_ONCE(dev->region->features, dev->acked);
 		return vinf_shm_whole(&dev->region->shm) ? 0 : -ESTALE;
 	}
 	r = vinf_region_new(dev);
@@ -197,26 +210,34 @@ int vinf_region_set(struct vinf_dev *dev, const struct vhost_inflight_fd *arg)
  * @dev: device
  * @arg: filled but for the descriptor
  *
- * Context: process, vinf_dev.lock held.
+ * Does not wait for whoever has vinf_dev.lock: that may be a reset of a device whose disk does not
+ * answer, and a supervisor has others to look after.
+ *
+ * Context: process.
  *
  * Return: the file, with a reference; -ENODATA when there is no region; -ESTALE when a part of it
  * was punched out of its file.
  */
 struct file *vinf_region_get(struct vinf_dev *dev, struct vhost_inflight_fd *arg)
 {
-	const struct vinf_region *r = dev->region;
+	struct vinf_region *r;
+	struct file *file;
 
-	lockdep_assert_held(&dev->lock);
+	spin_lock_irq(&dev->config_lock);
+	r = dev->region;
+	if (r)
+		kref_get(&r->ref);
+	spin_unlock_irq(&dev->config_lock);
 	if (!r)
 		return ERR_PTR(-ENODATA);
-	if (!vinf_shm_whole(&r->shm))
-		return ERR_PTR(-ESTALE);
+	file = vinf_shm_whole(&r->shm) ? get_file(r->shm.file) : ERR_PTR(-ESTALE);
 	arg->mmap_size = r->shm.size;
 	arg->mmap_offset = r->shm.offset;
 	arg->num_queues = r->nr_queues;
 	arg->queue_size = r->queue_size;
-	arg->features = r->features;
-	return get_file(r->shm.file);
+	arg->features = READ_ONCE(r->features);
+	vinf_region_put(r);
+	return file;
 }
 
 /**

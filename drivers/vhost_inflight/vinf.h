@@ -581,7 +581,7 @@ struct vinf_dev {
 	struct vinf_backing backing;	/* E */
 	struct vinf_limits limits;	/* E but capacity */
 	struct virtio_blk_config config;	/* config_lock */
-	spinlock_t config_lock;		/* config, config_call, pid */
+	spinlock_t config_lock;		/* config, config_call, pid, region */
 	u64 features;			/* E: offered */
 	u32 drain_timeout_ms;		/* A */
 	u32 on_read_error, on_write_error; /* A: enum vhost_inflight_on_error */
@@ -613,7 +613,7 @@ struct vinf_dev {
 	u64 backend_acked;		/* D */
 	struct vinf_iotlb iotlb;
 	struct vinf_log *log;		/* D: holds a reference, or NULL */
-	struct vinf_region *region;	/* D */
+	struct vinf_region *region;	/* D and config_lock to change, either to read */
 	bool region_ours;		/* D: it is the present owner's */
 	struct eventfd_ctx *config_call;	/* config_lock */
 	bool config_called;		/* config_lock: as vinf_queue.called, for this owner */

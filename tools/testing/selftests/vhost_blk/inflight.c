@@ -976,6 +976,43 @@ TEST_F(held, what_is_in_flight)
 	}
 }
 
+static void *reset(void *arg)
+{
+	return (void *)(long)vd_reset(arg);
+}
+
+/* A supervisor has other devices to look after than the one whose disk does not answer. */
+TEST_F(held, to_be_had_while_a_reset_waits)
+{
+	struct vhost_inflight_queue_info info = { .size = sizeof(info) };
+	long end = vd_now_ms() + VD_WAIT_MS;
+	struct vd *d = &self->r.d;
+	struct vd_inflight r;
+	struct vd sup;
+	pthread_t t;
+	unsigned int i;
+	void *ret;
+
+	ASSERT_EQ(0, vd_start(d, self->r.name, &opts));
+	ASSERT_EQ(0, vd_inflight_take(d, &r, variant->packed));
+	ASSERT_EQ(0, vd_open(&sup, self->r.name, &opts));
+	ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
+	for (i = 0; i < OUT; i++)
+		ASSERT_LE(0, submit(d->q[0], i));
+	vd_kick(d->q[0]);
+	ASSERT_EQ(0, vd_inflight_wait(&r, 0, OUT));
+	ASSERT_EQ(0, pthread_create(&t, NULL, reset, d));
+	while (info.state != VHOST_INFLIGHT_QUEUE_DRAINING && vd_now_ms() < end)
+		ASSERT_EQ(0, vd_ioctl(&sup, VHOST_INFLIGHT_GET_QUEUE, &info));
+	EXPECT_EQ(vd_ino(r.arg.fd), vd_inflight_ino(&sup));
+	/* still */
+	EXPECT_EQ(EBUSY, pthread_tryjoin_np(t, &ret)) TH_LOG("it waited for the reset");
+	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
+	ASSERT_EQ(0, pthread_join(t, &ret));
+	EXPECT_EQ(NULL, ret);
+	vd_close(&sup);
+}
+
 /* A VMM that dies with OUT requests recorded in @r. False: no request was ever in flight. */
 static bool die_in_flight(struct vd_rig *rig, struct vd_inflight *r, bool packed)
 {
