@@ -33,6 +33,7 @@ static struct vinf_map *map_new(struct kunit *test, unsigned int nr, u64 *seed)
 		map->e[i].perm = 1 + rnd(seed) % 3;
 		at = map->e[i].last + 1 + rnd(seed) % 3 * 0x1000;
 	}
+	vinf_map_index(map);
 	return map;
 }
 
@@ -109,11 +110,13 @@ static void all_or_nothing(struct kunit *test)
 	u32 got;
 
 	map->e[0] = (struct vinf_map_entry){ .last = ~0ULL, .perm = 3 };
+	vinf_map_index(map);
 	KUNIT_EXPECT_EQ(test, vinf_map_find(map, &hit, 0, ~0U, 3, &uaddr, &got), 0);
 	KUNIT_EXPECT_EQ(test, got, ~0U);
 	KUNIT_EXPECT_EQ(test, vinf_map_find(map, &hit, ~0ULL, 5, 3, &uaddr, &got), 0);
 	KUNIT_EXPECT_EQ(test, got, 1U);
 	map->nr = 0;
+	vinf_map_index(map);
 	KUNIT_EXPECT_EQ(test, vinf_map_find(map, &hit, 0, 1, 1, &uaddr, &got), -EFAULT);
 	KUNIT_EXPECT_EQ(test, vinf_map_find(NULL, &hit, 0, 1, 1, &uaddr, &got), -EFAULT);
 }

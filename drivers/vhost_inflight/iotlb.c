@@ -28,10 +28,17 @@ static struct vinf_map *vinf_map_get(struct vinf_map *map)
 	return map;
 }
 
-/* In a queue's picture, with q->lock held. */
+/* Where data is, in a queue's picture, with q->lock held. */
 int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
 {
-	return vinf_map_find(q->map, &q->map_hit, iova, len, perm, uaddr, got);
+	return vinf_map_find(q->map, &q->data_hit, iova, len, perm, uaddr, got);
+}
+
+/* The same of what is copied: a driver has headers and status bytes beside each other. */
+static int vinf_translate_copy(struct vinf_queue *q, u64 iova, u32 len, u32 perm,
+			       void __user **uaddr, u32 *got)
+{
+	return vinf_map_find(q->map, &q->copy_hit, iova, len, perm, uaddr, got);
 }
 
 /*
@@ -85,7 +92,7 @@ int vinf_copy_from(struct vinf_vq *vq, u64 iova, void *dst, u32 len)
 	int ret;
 
 	while (len) {
-		ret = vinf_translate(q, iova, len, VHOST_ACCESS_RO, &uaddr, &got);
+		ret = vinf_translate_copy(q, iova, len, VHOST_ACCESS_RO, &uaddr, &got);
 		if (ret)
 			return ret;
 		ret = vinf_copy_in(dst, uaddr, got);
@@ -115,7 +122,7 @@ int vinf_copy_to(struct vinf_vq *vq, u64 iova, const void *src, u32 len)
 	int ret;
 
 	while (len) {
-		ret = vinf_translate(q, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
+		ret = vinf_translate_copy(q, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
 		if (ret)
 			return ret;
 		ret = vinf_copy_out(uaddr, src, got);
@@ -151,6 +158,7 @@ static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree)
 		map->e[i].perm = m->perm;
 		i++;
 	}
+	vinf_map_index(map);
 	return map;
 }
 
@@ -161,7 +169,8 @@ void vinf_iotlb_attach(struct vinf_queue *q)
 
 	lockdep_assert_held(&q->lock);
 	q->map = vinf_map_get(q->dev->iotlb.map);
-	q->map_hit = 0;
+	q->data_hit = 0;
+	q->copy_hit = 0;
 	vinf_map_put(old);
 }
 

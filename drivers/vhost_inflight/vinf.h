@@ -481,7 +481,7 @@ struct vinf_queue {
 	struct vinf_area_map area[VINF_NR_AREAS];	/* Q */
 	struct mm_struct *ring_mm;	/* Q: charged for the rings' pins */
 	struct vinf_map *map;		/* Q: picture of the IOTLB, holds a reference */
-	unsigned int map_hit;		/* Q: entry of the last hit */
+	unsigned int data_hit, copy_hit; /* Q: entries of the last hits */
 	struct vinf_log *log;		/* Q: holds a reference; NULL: nothing is logged */
 	struct vinf_io *pool;		/* S */
 	struct cgroup_subsys_state *blkcg; /* S: of the owner, for what does not come from it */
