@@ -452,6 +452,9 @@ enum vinf_queue_flag {
 
 /**
  * struct vinf_queue - one virtqueue of a device
+ *
+ * They are in an array, and each has cache lines of its own: its worker writes to the first and,
+ * where kicks and deferred requests are counted, to the last of them.
  */
 struct vinf_queue {
 	struct vinf_vq vq;		/* Q, see there */
@@ -528,7 +531,7 @@ struct vinf_queue {
 	atomic64_t retried;		/* A */
 	atomic64_t parks;		/* A */
 	atomic64_t broken;		/* A */
-};
+} ____cacheline_aligned_in_smp;
 
 #define VINF_SCRATCH_PAGES	64
 
