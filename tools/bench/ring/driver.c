@@ -106,7 +106,7 @@ static void packed_init(struct ring *r)
 	used_wrap = true;
 }
 
-void driver_init(struct ring *r)
+void driver_open(struct ring *r)
 {
 	r->size = 4 << 20;
 	r->ram = aligned_alloc(1 << 21, r->size);

@@ -208,7 +208,7 @@ int main(int argc, char **argv)
 			break;
 	if (i == sizeof(sides) / sizeof(*sides) || (ring.packed && !sides[i]->packed))
 		return usage();
-	driver_init(&ring);
+	driver_open(&ring);
 	priv = sides[i]->open(&ring);
 	if (!priv)
 		return fail("the side can't do that");

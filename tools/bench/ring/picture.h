@@ -10,6 +10,9 @@
 
 #include "map.h"
 
+/* The most pieces that guest memory is cut into. */
+#define PIECES	64
+
 struct virtq_mem {
 	u64 base, size;
 	struct vinf_map *map;

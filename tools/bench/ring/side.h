@@ -63,12 +63,12 @@ extern const struct side side_none, side_floor, side_floor_track, side_engine, s
 extern unsigned long calls;
 
 /* driver.c */
-void driver_init(struct ring *ring);
+void driver_open(struct ring *ring);
 void driver_batch(struct ring *ring);
 bool driver_check(struct ring *ring);
 bool driver_room(struct ring *ring);
 
-/* recover.c, map.c: what else is measured; an exit status */
+/* recover.c, look_up.c: what else is measured; an exit status */
 int recover(bool packed, unsigned int queues, unsigned int requests);
 int look_up(unsigned int regions, unsigned long count, bool spread);
 

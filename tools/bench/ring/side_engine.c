@@ -139,6 +139,7 @@ static __always_inline unsigned int engine_turn(enum with with, bool deep)
 
 static void *open_plain(const struct ring *r)
 {
+	e.mem.map = NULL;
 	return engine_open(r, false);
 }
 
@@ -150,6 +151,7 @@ static void *open_map(const struct ring *r)
 
 static void *open_track(const struct ring *r)
 {
+	e.mem.map = NULL;
 	return engine_open(r, true);
 }
 
