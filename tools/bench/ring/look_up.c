@@ -30,7 +30,7 @@ int look_up(unsigned int regions, unsigned long count, bool spread)
 
 		rnd = rnd * 1664525 + 1013904223;
 		at = &mem.map->e[spread ? (u64)rnd * regions >> 32 : regions / 2];
-		if (vinf_map_find(mem.map, &mem.hit, at->first, PAGE, VHOST_ACCESS_RW, &uaddr,
+		if (vinf_map_find(mem.map, &mem.data_hit, at->first, PAGE, VHOST_ACCESS_RW, &uaddr,
 				  &got) || (u64)uaddr != at->first)
 			abort();
 	}

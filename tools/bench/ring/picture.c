@@ -22,7 +22,8 @@ void picture_make(struct virtq_mem *mem, void *ram, u64 size, unsigned int regio
 	if (!mem->map)
 		abort();
 	mem->map->nr = regions;
-	mem->hit = 0;
+	mem->data_hit = 0;
+	mem->copy_hit = 0;
 	for (i = 0; i < regions; i++) {
 		u64 bytes = i < low || i >= low + pieces ? PAGE : len;
 
@@ -31,6 +32,7 @@ void picture_make(struct virtq_mem *mem, void *ram, u64 size, unsigned int regio
 		};
 		at += bytes;
 	}
+	vinf_map_index(mem->map);
 }
 
 /* As vinf_copy_from() of the holder's iotlb.c does it. */
@@ -41,7 +43,8 @@ static noinline int picture_read(struct virtq_mem *mem, u64 addr, void *dst, u32
 		u32 got;
 		int ret;
 
-		ret = vinf_map_find(mem->map, &mem->hit, addr, len, VHOST_ACCESS_RO, &uaddr, &got);
+		ret = vinf_map_find(mem->map, &mem->copy_hit, addr, len, VHOST_ACCESS_RO, &uaddr,
+				    &got);
 		if (ret)
 			return ret;
 		memcpy(dst, uaddr, got);

@@ -68,21 +68,25 @@ static void *engine_open(const struct ring *r, bool track)
 	return virtq_init(&e.vq, &cfg, &pos) ? NULL : &e;
 }
 
-/* Each segment is looked up, as it is to be pinned. */
+static __always_inline void look(const struct virtq_seg *seg, unsigned int *hit)
+{
+	u32 perm = seg->flags & VIRTQ_SEG_WRITE ? VHOST_ACCESS_WO : VHOST_ACCESS_RO, got;
+	void *uaddr;
+
+	if (vinf_map_find(e.mem.map, hit, seg->addr, seg->len, perm, &uaddr, &got) ||
+	    got != seg->len)
+		abort();
+}
+
+/* Each segment is looked up: header and status as they are copied, data as it is to be pinned. */
 static __always_inline void translate(const struct virtq_chain *chain)
 {
-	unsigned int i;
+	const struct virtq_seg *seg = chain->segs, *last = seg + chain->nr_segs - 1;
 
-	for (i = 0; i < chain->nr_segs; i++) {
-		const struct virtq_seg *seg = &chain->segs[i];
-		void *uaddr;
-		u32 got;
-
-		if (vinf_map_find(e.mem.map, &e.mem.hit, seg->addr, seg->len,
-				  seg->flags & VIRTQ_SEG_WRITE ? VHOST_ACCESS_WO : VHOST_ACCESS_RO,
-				  &uaddr, &got) || got != seg->len)
-			abort();
-	}
+	look(seg, &e.mem.copy_hit);
+	while (++seg < last)
+		look(seg, &e.mem.data_hit);
+	look(last, &e.mem.copy_hit);
 }
 
 static __always_inline void parse(const struct virtq_chain *chain)
