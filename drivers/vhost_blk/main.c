@@ -29,6 +29,7 @@ static const struct vinf_engine_ops vblk_engine = {
 	.stop = vblk_queue_stop,
 	.process = vblk_queue_process,
 	.holds = vblk_queue_holds,
+	.pending = vblk_queue_pending,
 };
 
 static int __init vblk_init(void)

@@ -649,7 +649,7 @@ static bool vblk_take(struct vblk_queue *q, struct vinf_vq *vq)
 		if (fault_dead())
 			return false;
 		if (!ret) {
-			if (!virtq_enable_kick(&q->ring))
+			if (vq->polled || !virtq_enable_kick(&q->ring))
 				return false;
 			/* A buffer slipped in for which nobody will kick. */
 			virtq_disable_kick(&q->ring);
@@ -727,4 +727,25 @@ bool vblk_queue_holds(const struct vinf_vq *vq, u16 id)
 	const struct vblk_queue *q = vq->priv;
 
 	return virtq_in_flight(&q->ring, id);
+}
+
+/**
+ * vblk_queue_pending - &vinf_engine_ops.pending
+ * @vq: queue
+ * @arm: the driver is to kick
+ *
+ * Return: true if a turn would find something new.
+ */
+bool vblk_queue_pending(struct vinf_vq *vq, bool arm)
+{
+	struct vblk_queue *q = vq->priv;
+	bool pending = false;
+
+	fault_enter(&q->fault, vq);
+	/* Rings that are elsewhere by now are for a turn. */
+	if (!q->lost && !fault_dead())
+		pending = q->rings_gen != vq->rings_gen ||
+			  (arm ? virtq_enable_kick(&q->ring) : !virtq_empty(&q->ring));
+	fault_leave(&q->fault);
+	return pending;
 }

@@ -189,6 +189,30 @@ static ssize_t vinf_conf_drain_timeout_ms_store(struct config_item *item, const 
 
 CONFIGFS_ATTR(vinf_conf_, drain_timeout_ms);
 
+static ssize_t vinf_conf_poll_us_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p.poll_us));
+}
+
+/* Live: what it is good for shows under load.  A worker that polls looks at it all the time. */
+static ssize_t vinf_conf_poll_us_store(struct config_item *item, const char *page, size_t len)
+{
+	struct vinf_conf *conf = vinf_conf(item);
+	u32 val;
+	int ret;
+
+	ret = vinf_parse(page, 0, VINF_MAX_POLL_US, vinf_any, &val);
+	if (ret)
+		return ret;
+	guard(mutex)(&conf->lock);
+	WRITE_ONCE(conf->p.poll_us, val);
+	if (conf->dev)
+		WRITE_ONCE(conf->dev->poll_us, val);
+	return len;
+}
+
+CONFIGFS_ATTR(vinf_conf_, poll_us);
+
 /* What to do with requests that the disk fails; live as well: that is when it is thought of. */
 
 static const char * const vinf_on_error_names[] = {
@@ -353,6 +377,7 @@ static struct configfs_attribute *vinf_conf_attrs[] = {
 	&vinf_conf_attr_on_read_error,
 	&vinf_conf_attr_on_write_error,
 	&vinf_conf_attr_retry_ms,
+	&vinf_conf_attr_poll_us,
 	&vinf_conf_attr_indirect_desc,
 	&vinf_conf_attr_event_idx,
 	&vinf_conf_attr_packed,

@@ -482,6 +482,8 @@ static long vinf_get_queue(struct vinf_cmd *c)
 	info->parked = READ_ONCE(q->nr_parked);
 	info->kept = READ_ONCE(q->kept);
 	info->parks = atomic64_read(&q->parks);
+	info->poll_hits = atomic64_read(&q->poll_hits);
+	info->poll_misses = atomic64_read(&q->poll_misses);
 	return vinf_answer(c->user, info, sizeof(*info),
 			   offsetofend(struct vhost_inflight_queue_info, broken));
 }

@@ -167,6 +167,7 @@ int vinf_queue_start(struct vinf_queue *q)
 	q->vq.features = dev->acked;
 	q->vq.limits = &dev->limits;
 	q->vq.depth = 0;
+	WRITE_ONCE(q->vq.polled, 0);
 	q->vq.region = vinf_region_queue(dev, q->vq.index);
 	q->vq.region_num = dev->queue_size;
 	WRITE_ONCE(q->held, true);
@@ -294,6 +295,17 @@ static void vinf_queue_yield(struct vinf_queue *q)
 	q->yielded = jiffies;
 }
 
+/*
+ * May its worker, which has the lock, let the engine at it?  Its owner may have closed the device
+ * before, and the queue be the next one's, whose addresses mean nothing here.
+ */
+static bool vinf_queue_served(const struct vinf_queue *q)
+{
+	lockdep_assert_held(&q->lock);
+	return q->engine && q->ring_mm == current->mm && !READ_ONCE(q->held) &&
+	       !READ_ONCE(q->parked) && !READ_ONCE(q->dead);
+}
+
 /**
  * vinf_queue_turn - one turn of a queue
  * @q: queue
@@ -315,12 +327,7 @@ void vinf_queue_turn(struct vinf_queue *q)
 	smp_mb__after_atomic();
 	/* Failing means that the owner is being killed. */
 	if (!mutex_lock_killable(&q->lock)) {
-		/*
-		 * Its owner may have closed the device before it had the lock, and the queue be the
-		 * next one's, whose addresses mean nothing here.
-		 */
-		if (q->engine && q->ring_mm == current->mm && !READ_ONCE(q->held) &&
-		    !READ_ONCE(q->parked) && !READ_ONCE(q->dead)) {
+		if (vinf_queue_served(q)) {
 			u32 started = q->nr_started;
 			struct blk_plug plug;
 
@@ -349,6 +356,35 @@ void vinf_queue_turn(struct vinf_queue *q)
 		vinf_rest_hint(q->dev);
 	if (more)
 		set_bit(VINF_Q_WORK, &q->flags);
+}
+
+/**
+ * vinf_queue_look - did the driver make something available?
+ * @q: queue
+ * @arm: ask it to kick from now on, and look once more
+ *
+ * It has the lock no longer than that takes, and only with @arm waits for it: whoever else wants it
+ * ends the polling.
+ *
+ * Context: the queue's worker.
+ *
+ * Return: 1 if so, 0 if not; -EAGAIN when there is nothing to look at now, and who sees to it that
+ * there is wakes the worker.
+ */
+int vinf_queue_look(struct vinf_queue *q, bool arm)
+{
+	int ret = -EAGAIN;
+
+	if (arm ? mutex_lock_killable(&q->lock) :
+		  atomic_read(&q->wanted) || !mutex_trylock(&q->lock))
+		return ret;
+	if (vinf_queue_served(q) && !q->unmapped && !q->vq.broken && !READ_ONCE(q->vq.quiesce)) {
+		ret = q->engine->pending(&q->vq, arm);
+		if (arm)
+			vinf_ring_log(q);
+	}
+	mutex_unlock(&q->lock);
+	return ret;
 }
 
 /**

@@ -115,8 +115,8 @@ static int vinf_wait_at_rest(struct vinf_dev *dev, const struct vinf_queue *only
  * @only: one queue, or NULL for all that run
  * @event: what is to be said of parked requests, which stay in the region
  *
- * Their locks are free, or about to be: the worker is not in a turn, and the turns to come take
- * nothing.
+ * Their locks are free, or about to be: the worker is not in a turn, at most it looks at the ring,
+ * and the turns to come take nothing.
  *
  * Context: process, vinf_dev.lock held.
  *

@@ -69,6 +69,7 @@
 #define VINF_NAME_LEN		VHOST_INFLIGHT_NAME_LEN
 #define VINF_DEFAULT_QUEUE_SIZE	256
 #define VINF_DEFAULT_RETRY_MS	1000
+#define VINF_MAX_POLL_US	100000
 /*
  * Largest segment a driver may use; with seg_max it keeps size_max * seg_max below 2^31, which
  * libblkio needs.
@@ -531,6 +532,7 @@ struct vinf_queue {
 	atomic64_t retried;		/* A */
 	atomic64_t parks;		/* A */
 	atomic64_t broken;		/* A */
+	atomic64_t poll_hits, poll_misses; /* A */
 } ____cacheline_aligned_in_smp;
 
 #define VINF_SCRATCH_PAGES	64
@@ -561,6 +563,7 @@ struct vinf_params {
 	u32 drain_timeout_ms;
 	u32 on_read_error, on_write_error;	/* enum vhost_inflight_on_error */
 	u32 retry_ms;
+	u32 poll_us;
 };
 
 /* What is stopped, how, and since when.  Everything is D. */
@@ -589,6 +592,7 @@ struct vinf_dev {
 	u32 drain_timeout_ms;		/* A */
 	u32 on_read_error, on_write_error; /* A: enum vhost_inflight_on_error */
 	u32 retry_ms;			/* A: of parked requests, 0: only by command */
+	u32 poll_us;			/* A: for how long workers poll at most, 0: not at all */
 	u16 nr_queues;			/* E */
 	u16 queue_size;			/* E */
 	struct vinf_queue *queue;	/* E: nr_queues of them */
@@ -668,6 +672,7 @@ void vinf_queue_leave(struct vinf_queue *q);
 void vinf_queue_leave_nothing(struct vinf_queue *q);
 void vinf_queue_stop(struct vinf_queue *q);
 void vinf_queue_turn(struct vinf_queue *q);
+int vinf_queue_look(struct vinf_queue *q, bool arm);
 int vinf_queue_lock_until(struct vinf_queue *q, unsigned long deadline);
 enum vhost_inflight_queue_state vinf_queue_state(struct vinf_queue *q);
 

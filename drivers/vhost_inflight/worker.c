@@ -7,9 +7,18 @@
  *
  *  - it is told to leave (vinf_worker_retire()): when it next runs it queues its own reap work;
  *  - its process is killed: the kill callback queues the same work.
+ *
+ * With poll_us a worker that has nothing to do polls for a while before it sleeps, and spares the
+ * driver the kick and itself the wake-up.  For how long it learns, apart for a driver that makes
+ * nothing available and for a disk that does not answer: what came soon enough makes it poll twice
+ * as long the next time, and what did not ends the polling.  So a device with nothing to do pays
+ * for it once, and then sleeps as any other.
  */
 #include <linux/completion.h>
 #include <linux/module.h>
+#include <linux/sched/clock.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
 #include <linux/sched/vhost_task.h>
 #include <linux/slab.h>
 
@@ -25,6 +34,9 @@ struct workqueue_struct *vinf_wq;
  * @task: I: the thread
  * @leave: A: told to leave
  * @leaving: the worker's: reap work is queued
+ * @out: the worker's: requests were out when it ran out of work
+ * @idle: the worker's: when that was, by local_clock(); 0 while it has work, or nobody polls
+ * @budget: the worker's: ns to poll from then on, without and with requests out
  * @gone: the thread is reaped
  * @reap: frees the thread
  */
@@ -34,6 +46,9 @@ struct vinf_worker {
 	struct vhost_task *task;
 	bool leave;
 	bool leaving;
+	bool out;
+	u64 idle;
+	u64 budget[2];
 	struct completion gone;
 	struct work_struct reap;
 };
@@ -60,6 +75,80 @@ static void vinf_worker_reap(struct work_struct *work)
 	module_put(THIS_MODULE);
 }
 
+/* The longest that it may poll, in ns. */
+static u64 vinf_worker_max(const struct vinf_worker *w)
+{
+	return (u64)READ_ONCE(w->q->dev->poll_us) * NSEC_PER_USEC;
+}
+
+/* There is work again: would polling have come upon it? */
+static void vinf_worker_learn(struct vinf_worker *w)
+{
+	u64 took = local_clock() - w->idle, most = vinf_worker_max(w);
+	struct vinf_queue *q = w->q;
+	u64 *budget = &w->budget[w->out];
+	bool polled;
+
+	*budget = took < most ? min(max(2 * took, *budget), most) : 0;
+	w->idle = 0;
+	polled = most && (w->budget[false] || w->budget[true]);
+	if (polled == READ_ONCE(q->vq.polled) || mutex_lock_killable(&q->lock))
+		return;
+	/* Else it is for the next owner's worker to say: its start found the lock free. */
+	if (!READ_ONCE(w->leave))
+		WRITE_ONCE(q->vq.polled, polled);
+	mutex_unlock(&q->lock);
+}
+
+/*
+ * Look for work until there is some, or it is time to sleep: also for whoever else wants the
+ * processor or the queue, and whatever the thread is wanted for.  True: there is.
+ */
+static bool vinf_worker_poll(struct vinf_worker *w)
+{
+	struct vinf_queue *q = w->q;
+	u64 budget = w->budget[w->out];
+	int ret = 0;
+
+	if (!budget)
+		return false;
+	while (ret >= 0 && !need_resched() && single_task_running() && !signal_pending(current) &&
+	       !READ_ONCE(w->leave) && local_clock() - w->idle < min(budget, vinf_worker_max(w))) {
+		/* What comes back from the disk sets the bit, too. */
+		ret = test_bit(VINF_Q_WORK, &q->flags) ?: vinf_queue_look(q, false);
+		if (ret > 0) {
+			atomic64_inc(&q->poll_hits);
+			return true;
+		}
+		cpu_relax();
+	}
+	atomic64_inc(&q->poll_misses);
+	return false;
+}
+
+/* Also once more after that was turned off: nobody asked for kicks yet. */
+static bool vinf_worker_polls(const struct vinf_worker *w)
+{
+	return unlikely(READ_ONCE(w->q->dev->poll_us) | READ_ONCE(w->q->vq.polled));
+}
+
+/* Nothing to do, with polling.  True: look again before it sleeps. */
+static bool vinf_worker_idle(struct vinf_worker *w)
+{
+	/* It has polled, and kicks are asked for. */
+	if (w->idle)
+		return false;
+	w->idle = local_clock();
+	w->out = READ_ONCE(w->q->vq.depth);
+	/* Kicks were asked for at the end of the turn: now it only learns. */
+	if (!READ_ONCE(w->q->vq.polled))
+		return false;
+	__set_current_state(TASK_RUNNING);
+	if (vinf_worker_poll(w) || vinf_queue_look(w->q, true) > 0)
+		vinf_queue_wake(w->q);
+	return true;
+}
+
 static bool vinf_worker_run(void *data)
 {
 	struct vinf_worker *w = data;
@@ -72,8 +161,10 @@ static bool vinf_worker_run(void *data)
 		return false;
 	}
 	if (!test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
-		return false;
+		return vinf_worker_polls(w) && vinf_worker_idle(w);
 	__set_current_state(TASK_RUNNING);
+	if (unlikely(w->idle))
+		vinf_worker_learn(w);
 	vinf_queue_turn(w->q);
 	cond_resched();
 	/*

@@ -17,7 +17,7 @@
 struct module;
 
 /* Changes whenever anything below does. */
-#define VINF_ABI_VERSION	3
+#define VINF_ABI_VERSION	4
 
 #define VINF_MAX_QUEUES		64
 #define VINF_MAX_QUEUE_SIZE	1024
@@ -184,6 +184,8 @@ enum vinf_stat {
  * @handed: somebody else was at the ring before: the driver may wait for a notification
  * @kept: set during start when the pool says what became of the requests in flight: @busy ones come
  *	back, VINF_REQ_ANSWERED ones have only to be given back
+ * @polled: the driver need not kick for what comes after this turn: the holder looks for it, by
+ *	&vinf_engine_ops.pending
  * @region_num: entries of @region
  * @region: inflight region of the queue, mapped; the engine's, from start to stop
  * @priv: the engine's own, from start to stop
@@ -211,6 +213,7 @@ struct vinf_vq {
 	u8 told;
 	u8 handed;
 	u8 kept;
+	u8 polled;
 	u16 region_num;
 	void *region;
 	void *priv;
@@ -240,9 +243,12 @@ static inline struct vinf_req *vinf_vq_req(const struct vinf_vq *vq, u16 id)
  *           when there is more to do at once; false when the next kick, completion or wake will
  *           say.
  * @holds: was the request of this id taken and not yet given back?
+ * @pending: is there something new to fetch?  With @arm the driver is asked to kick from now on,
+ *           and what it made available before it could see that is found.
  *
- * All of them run in process context with the queue's lock held; @process in the queue's worker,
- * which is a thread of the owner's process and in its memory; the others in anybody's.
+ * All of them run in process context with the queue's lock held; @process and @pending in the
+ * queue's worker, which is a thread of the owner's process and in its memory; the others in
+ * anybody's.
  */
 struct vinf_engine_ops {
 	u32 abi_version;
@@ -254,6 +260,7 @@ struct vinf_engine_ops {
 	void (*stop)(struct vinf_vq *vq);
 	bool (*process)(struct vinf_vq *vq);
 	bool (*holds)(const struct vinf_vq *vq, u16 id);
+	bool (*pending)(struct vinf_vq *vq, bool arm);
 };
 
 int vinf_engine_register(const struct vinf_engine_ops *ops);

@@ -168,6 +168,8 @@ enum vhost_inflight_queue_state {
  * @kept: requests that were taken and not returned when the queue was stopped, and are in the
  *         inflight region until it is started again; 0 while it runs
  * @parks: times a request was parked
+ * @poll_hits: times polling before a sleep came upon something to do
+ * @poll_misses: times it did not
  *
  * The counters count from the creation of the device and survive resets and changes of owner.
  */
@@ -205,6 +207,8 @@ struct vhost_inflight_queue_info {
 	__u32 parked;
 	__u32 kept;
 	__u64 parks;
+	__u64 poll_hits;
+	__u64 poll_misses;
 };
 
 /**
