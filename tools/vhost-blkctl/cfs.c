@@ -34,6 +34,7 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "on_write_error",	CFS_STR,  "report, park-enospc or park", true, ON_ERROR_WORDS },
 	{ "retry_ms",		CFS_UINT, "milliseconds up to 2147483647, 0 for only by command",
 	  true },
+	{ "poll_us",		CFS_UINT, "microseconds up to 100000, 0 for no polling", true },
 	{ "indirect_desc",	CFS_BOOL, "0 or 1" },
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
 	{ "packed",		CFS_BOOL, "0 or 1" },

@@ -29,6 +29,8 @@ const struct opt create_opts[] = {
 	  "on_write_error" },
 	{ "retry-ms", OPT_UINT, "MS", "when to try parked requests again, 0 is never (1000)",
 	  "retry_ms" },
+	{ "poll-us", OPT_UINT, "US", "poll so long at most before sleeping, 0 is never (0)",
+	  "poll_us" },
 	{ "no-discard", OPT_FLAG, NULL, "offer no DISCARD, WRITE_ZEROES, SECURE_ERASE",
 	  "discard", "0" },
 	{ "no-indirect", OPT_FLAG, NULL, "offer no indirect descriptors", "indirect_desc", "0" },

@@ -28,6 +28,8 @@ const struct counter counters[] = {
 	COUNTER(batches,		NULL),
 	COUNTER(broken,			NULL),
 	COUNTER(parks,			NULL),
+	COUNTER(poll_hits,		NULL),
+	COUNTER(poll_misses,		NULL),
 	{ }
 };
 

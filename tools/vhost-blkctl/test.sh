@@ -146,7 +146,7 @@ for cmd in create delete events inflight retry set show watch; do
 done
 t "set --help" 0 "^Usage: vhost-blkctl set NAME ATTRIBUTE=VALUE\.\.\. \[OPTION" set --help
 is "  lists the attributes" grep -Eq "^  on_write_error +report, park-enospc or park$" "$tmp/out"
-is "  and no other" test "$(grep -c "^  [a-z]" "$tmp/out")" = 4
+is "  and no other" test "$(grep -c "^  [a-z]" "$tmp/out")" = 5
 t "set: unknown option" 2 "set has no option --frob" set --frob
 t "set without an attribute" 2 "set needs an ATTRIBUTE=VALUE" set a
 t "set of what is no assignment" 2 '"retry_ms" is no ATTRIBUTE=VALUE' set a retry_ms
@@ -206,10 +206,11 @@ t "create again" 1 "a exists already" create a --path /dev/x
 is "  leaves the first one alone" attr a enable 1
 t "create with everything" 0 "^b: .*, read-only$" create b --path=/dev/y --read-only --serial "my disk" --num-queues 4 \
 	--queue-size 128 --logical-block-size=4096 --drain-timeout 500 --no-discard --no-indirect --no-event-idx \
-	--packed --in-order --partial-order --suspend --on-read-error park --on-write-error=park-enospc --retry-ms 0
+	--packed --in-order --partial-order --suspend --on-read-error park --on-write-error=park-enospc --retry-ms 0 \
+	--poll-us 50
 for pair in path=/dev/y read_only=1 "serial=my disk" num_queues=4 queue_size=128 logical_block_size=4096 \
 	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1 partial_order=1 suspend=1 \
-	on_read_error=park on_write_error=park-enospc retry_ms=0; do
+	on_read_error=park on_write_error=park-enospc retry_ms=0 poll_us=50; do
 	is "  ${pair%%=*}" attr b "${pair%%=*}" "${pair#*=}"
 done
 t "create of a relative path" 0 "^c:" create c --path disk.img
@@ -217,7 +218,8 @@ is "  makes it absolute" attr c path "$PWD/disk.img"
 t "create --json" 0 "." create d --path /dev/x --json
 is "  schema" json 'd["name"] == "d" and d["state"] == "free" and d["size_bytes"] == 1 << 20 and d["node"].endswith("/vhost-blk-d")
 	and d["config"]["num_queues"] == 1 and d["config"]["read_only"] is False and d["config"]["serial"] == ""
-	and d["config"]["on_write_error"] == "report" and d["config"]["retry_ms"] == 1000 and d["config"]["suspend"] is False'
+	and d["config"]["on_write_error"] == "report" and d["config"]["retry_ms"] == 1000 and d["config"]["suspend"] is False
+	and d["config"]["poll_us"] == 0'
 
 refused()	# ATTRIBUTE ERRNO NUMBER TEXT OPTION...
 {
@@ -250,6 +252,7 @@ refused serial EINVAL 22 'serial takes at most 20 .*, not "%s{name}"' --serial "
 refused on_read_error EINVAL 22 'on_read_error takes report, park-enospc or park, not "stop"' --on-read-error stop
 refused on_write_error EINVAL 22 'on_write_error takes report, park-enospc or park, not ""' --on-write-error=
 refused retry_ms EINVAL 22 'retry_ms takes milliseconds .*, not "2147483648"' --retry-ms 2147483648
+refused poll_us EINVAL 22 'poll_us takes microseconds up to 100000.*, not "100001"' --poll-us 100001
 refused suspend ENOENT 2 "driver has no suspend: it is of another version" --suspend
 refused discard EACCES 13 "needs root" --no-discard
 refused mkdir EPERM 1 "needs root"
@@ -307,6 +310,7 @@ is "  backend features by name" grep -Eq "^  backend features +iotlb_msg_v2 susp
 is "  a line per queue" test "$(grep -Ec '^ +[01] running +128 +3 ' "$tmp/out")" = 2
 is "  totals" grep -Eq "^  read_bytes +819200$" "$tmp/out"
 is "  how often requests were parked" grep -Eq "^  parks +17$" "$tmp/out"
+is "  what came of polling" test "$(grep -Ec "^  poll_(hits +8|misses +3)$" "$tmp/out")" = 2
 is "  nothing of parked and kept ones when there are none" test "$(grep -Ec "parked|kept" "$tmp/out")" = 0
 t "show --json" 0 "." show a --json
 is "  device" json 'd["state"] == "running" and d["info"]["owner_pid"] is None and d["info"]["engine"] == "fake"'
@@ -496,11 +500,11 @@ t "set" 0 "^a: retry_ms 250, was 1000$" set a retry_ms=250
 is "  writes it" attr a retry_ms 250
 is "  and nothing else" attr a on_write_error report
 t "set of everything" 0 "^a: on_read_error park, was report$" set a retry_ms=0 on_write_error=park-enospc \
-	drain_timeout_ms=7 on_read_error=park
-for pair in retry_ms=0 on_write_error=park-enospc drain_timeout_ms=7 on_read_error=park; do
+	drain_timeout_ms=7 on_read_error=park poll_us=100000
+for pair in retry_ms=0 on_write_error=park-enospc drain_timeout_ms=7 on_read_error=park poll_us=100000; do
 	is "  ${pair%%=*}" attr a "${pair%%=*}" "${pair#*=}"
 done
-is "  a line each" test "$(wc -l < "$tmp/out")" = 4
+is "  a line each" test "$(wc -l < "$tmp/out")" = 5
 t "set to what it is" 0 "^a: retry_ms still 0$" set a retry_ms=0
 t "set --json" 0 "." set a retry_ms=5 --json
 is "  schema" json 'd["name"] == "a" and d["config"]["retry_ms"] == 5 and d["config"]["on_read_error"] == "park"'

@@ -48,6 +48,7 @@ static const struct { const char *name, *value; } attrs[] = {
 	{ "on_read_error", "report" },
 	{ "on_write_error", "report" },
 	{ "retry_ms", "1000" },
+	{ "poll_us", "0" },
 	{ "indirect_desc", "1" },
 	{ "event_idx", "1" },
 	{ "packed", "0" },
@@ -216,6 +217,8 @@ static void fill_queue(struct vhost_inflight_queue_info *user, __u64 asked)
 		.parked = user->index ? 0 : number("FAKE_PARKED", 0),
 		.kept = user->index ? 0 : number("FAKE_KEPT", 0),
 		.parks = user->index ? 0 : 17,
+		.poll_hits = 4,
+		.poll_misses = user->index ? 0 : 3,
 	};
 
 	answer(user, &q, sizeof(q), offsetof(struct vhost_inflight_queue_info, parked));
