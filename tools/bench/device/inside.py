@@ -21,6 +21,8 @@ RUN = "/run/bench"
 # A ring of this size has room for so many requests of three descriptors; the simulator has no
 # larger one and no indirect descriptors.
 SIM_DEPTH = 85
+# Of ours-polling.
+POLL_US = 200
 
 
 class BenchError(Exception):
@@ -183,10 +185,11 @@ class Peers:
             self.daemons.append(self.nodes[kind, disk])
         return self.nodes[kind, disk]
 
-    def ours(self, disk):
+    def ours(self, disk, polling=False):
         """Our device on a disk."""
         if ("ours", disk) not in self.nodes:
             self.nodes["ours", disk] = Device(f"bench-{disk}", self.disk(disk), packed=1)
+        put(f"{self.nodes['ours', disk].path}/poll_us", POLL_US if polling else 0)
         return self.nodes["ours", disk]
 
     def command(self, peer, case):
@@ -194,9 +197,10 @@ class Peers:
         disk, argv = case["disk"], []
         if peer == "io_uring":
             return [self.disk(disk)]
-        if peer in ("ours", "ours-packed", "ours-untracked"):
+        if peer in ("ours", "ours-packed", "ours-untracked", "ours-polling"):
             self.load("untracked" if peer == "ours-untracked" else "vhost_blk")
-            return argv + ["--packed"] * (peer == "ours-packed") + [self.ours(disk).node]
+            return argv + ["--packed"] * (peer == "ours-packed") + \
+                [self.ours(disk, peer == "ours-polling").node]
         if peer == "vdpa_sim":
             if disk == "timer" or not self.args.sim:
                 return None
@@ -239,6 +243,7 @@ def measure(peers, case, peer, *more):
 
 EVERYBODY = ("io_uring", "vduse", "vhost-user", "vdpa_sim", "ours", "ours-packed")
 TRACKING = ("vhost-user-tracked", "ours-untracked")
+POLLING = ("ours-polling",)     # where there is something to gain
 
 
 def case_of(disk, mode, depth, mix="randread", peers=EVERYBODY, **more):
@@ -250,9 +255,10 @@ def plan_full():
     """Everything that part 2 of the benchmark compares."""
     cases = [case_of("null", "polled", depth, mix, EVERYBODY + TRACKING)
              for depth in (32, 128, 1) for mix in ("randread", "randwrite")]
-    cases += [case_of("null", "evented", depth, mix)
+    cases += [case_of("null", "evented", depth, mix, EVERYBODY + POLLING * (depth == 1))
               for depth in (1, 32, 128) for mix in ("randread", "randwrite")]
-    cases += [case_of("timer", "evented", depth, "randread") for depth in (1, 32)]
+    cases += [case_of("timer", "evented", depth, "randread", EVERYBODY + POLLING * (depth == 1))
+              for depth in (1, 32)]
     cases += [case_of("brd", "polled", depth, mix)
               for depth in (1, 32) for mix in ("randread", "randwrite")]
     return cases
@@ -262,7 +268,8 @@ def plan_quick():
     """What the targets are about."""
     return [case_of("null", "polled", 32), case_of("null", "polled", 128),
             case_of("null", "polled", 32, "randwrite"),
-            case_of("null", "evented", 1), case_of("timer", "evented", 1)]
+            case_of("null", "evented", 1, peers=EVERYBODY + POLLING),
+            case_of("timer", "evented", 1, peers=EVERYBODY + POLLING)]
 
 
 def plan_icount():
