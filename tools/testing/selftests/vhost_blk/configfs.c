@@ -42,7 +42,7 @@ TEST_F(configfs, defaults)
 		const char *attr, *want;
 	} t[] = {
 		{ "path", "" }, { "read_only", "0" }, { "num_queues", "1" }, { "queue_size", "256" },
-		{ "logical_block_size", "0" }, { "drain_timeout_ms", "0" }, { "indirect_desc", "1" },
+		{ "logical_block_size", "0" }, { "drain_timeout_ms", "0" }, { "poll_us", "0" }, { "indirect_desc", "1" },
 		{ "event_idx", "1" }, { "packed", "0" }, { "in_order", "0" }, { "partial_order", "0" }, { "discard", "1" }, { "enable", "0" }, { "capacity", "0" },
 		{ "state", "disabled" },
 	};

@@ -28,6 +28,7 @@ programs=(
 	"framing 120 -v nullb512_indirect"
 	"hostile 90"
 	"notify 90 -v event_idx"
+	"poll 200 -v packed"
 	"upgrade 300 -v packed -T attributes"
 	"fault 300 -T another_engine_goes_on -v packed -F control"
 	"iotlb 90 -v v2_memfd"
@@ -51,6 +52,7 @@ programs=(
 
 # Of these some variants are left to --all: options
 declare -A usual=(
+	[poll]="-V split_flags -V packed"
 	[stop]="-V split_in_order -V packed"
 	[park]="-V split -V packed_file -V split_thin"
 	[sick]="-r sick.dead_report_split.preserve -r sick.dead_report_split.exchange -r sick.delay_park_packed.flush -r sick.delay_park_packed.move -r sick.stuck_enospc_split.exchange -r sick.stuck_enospc_split.preserve -r sick.nbd_report_packed.flush -r sick.nbd_report_packed.move -r sick.plain_park_split.exchange -r sick.plain_park_split.preserve -r sick.file_enospc_packed.flush -r sick.file_enospc_packed.move -r sick.thin_report_split.preserve -r sick.thin_report_split.exchange -r sick.path_park_packed.move -r sick.path_park_packed.flush -r worker.path.owner_is_stopped -r worker.nbd.in_a_page_fault -r nbd.none.owner_is_killed -r nbd.deadline.back_in_time -r nbd.below_dm.parked"

@@ -122,6 +122,7 @@ struct vd_config {
 	const char *on_read_error;
 	const char *on_write_error;
 	int retry_ms;		/* -1: never by itself */
+	int poll_us;
 };
 
 void vd_name(char name[VD_NAME_LEN], const char *suffix);

@@ -248,6 +248,8 @@ int vd_create(const char *name, const struct vd_config *c)
 		ret = vd_attr_set(name, "on_write_error", "%s", c->on_write_error);
 	if (!ret && c->retry_ms)
 		ret = vd_attr_set(name, "retry_ms", "%d", c->retry_ms < 0 ? 0 : c->retry_ms);
+	if (!ret && c->poll_us)
+		ret = vd_attr_set(name, "poll_us", "%d", c->poll_us);
 	if (!ret && c->no_discard)
 		ret = vd_attr_set(name, "discard", "0");
 	if (!ret)
