@@ -96,8 +96,12 @@ class Guest:
         self.serial_sock = self.serial.sock
         self.monitor = self._connect(qmp)
         self.qmp_lines = Lines(self.monitor)
-        self.qmp_lines.get(time.monotonic() + 60, "QMP greeting")
-        self.qmp("qmp_capabilities")
+        try:
+            self.qmp_lines.get(time.monotonic() + 60, "QMP greeting")
+            self.qmp("qmp_capabilities")
+        except GuestError as error:
+            self.qemu.kill()
+            raise GuestError(f"{error}: {self.qemu_said()}") from None
 
     def _connect(self, path):
         deadline = time.monotonic() + 60
