@@ -123,7 +123,7 @@ class Device:
 class Daemon:
     """QEMU's storage daemon with one export, which has an iothread."""
 
-    def __init__(self, disk, path, kind):
+    def __init__(self, disk, path, kind, *iothread):
         name = f"{kind}-{disk}"
         if kind == "vduse":
             export = f"vduse-blk,name={name},num-queues=1,queue-size=256"
@@ -131,7 +131,7 @@ class Daemon:
             self.node = f"{RUN}/{name}"
             export = f"vhost-user-blk,addr.type=unix,addr.path={self.node},num-queues=1"
         self.process = subprocess.Popen([
-            "qemu-storage-daemon", "--object", "iothread,id=io",
+            "qemu-storage-daemon", "--object", ",".join(("iothread,id=io", *iothread)),
             "--blockdev", f"host_device,node-name=disk,filename={path},cache.direct=on,"
                           "aio=io_uring,locking=off",
             "--export", f"{export},id=export,node-name=disk,writable=on,iothread=io"],
