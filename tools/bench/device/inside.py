@@ -367,24 +367,55 @@ def scale_memory(peers):
             for queues, size in ((1, 256), (16, 256), (1, 1024), (16, 1024))}
 
 
+def attempt(action, *args):
+    """The errno that an action failed with, 0 if it did not."""
+    try:
+        action(*args)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def summary(numbers):
+    """Least, median, largest, and their sum."""
+    ordered = sorted(numbers)
+    return {"min": ordered[0], "median": ordered[len(ordered) // 2], "max": ordered[-1],
+            "sum": sum(ordered)}
+
+
 def scale_devices(number):
-    """Making and deleting that many, each on a file, microseconds each."""
+    """Making and deleting that many, each on a file: microseconds of each step."""
+    steps = {step: [] for step in ("mkdir", "path", "enable", "disable", "rmdir")}
+
+    def timed(step, action, *args):
+        begin = time.monotonic()
+        action(*args)
+        steps[step].append((time.monotonic() - begin) * 1e6)
+
+    def off(path):
+        """udev may have the node open still."""
+        until(lambda: not attempt(put, f"{path}/enable", 0), path)
+
     for i in range(number):
         with open(f"{RUN}/disk-{i}", "wb") as f:
             f.truncate(1 << 20)
-    begin = time.monotonic()
-    for i in range(number):
-        path = f"{CONFIGFS}/vhost_blk/many-{i}"
-        os.mkdir(path)
-        put(f"{path}/path", f"{RUN}/disk-{i}")
-        put(f"{path}/enable", 1)
-    made = time.monotonic()
+    paths = [f"{CONFIGFS}/vhost_blk/many-{i}" for i in range(number)]
+    for i, path in enumerate(paths):
+        timed("mkdir", os.mkdir, path)
+        timed("path", put, f"{path}/path", f"{RUN}/disk-{i}")
+        timed("enable", put, f"{path}/enable", 1)
     run("udevadm", "settle", "--timeout=60")    # it opens each node for a moment
-    settled = time.monotonic()
-    for i in range(number):
-        rmdir_device(f"{CONFIGFS}/vhost_blk/many-{i}")
-    return {"number": number, "create_us": (made - begin) / number * 1e6,
-            "delete_us": (time.monotonic() - settled) / number * 1e6}
+    for path in paths:
+        timed("disable", off, path)
+        timed("rmdir", os.rmdir, path)
+    create = [sum(t) for t in zip(*(steps[s] for s in ("mkdir", "path", "enable")))]
+    delete = [sum(t) for t in zip(*(steps[s] for s in ("disable", "rmdir")))]
+    return {"number": number, "us": {"create": summary(create), "delete": summary(delete),
+                                     **{step: summary(us) for step, us in steps.items()}},
+            "first_us": {"create": summary(create[:number // 10]),
+                         "delete": summary(delete[:number // 10])},
+            "last_us": {"create": summary(create[-number // 10:]),
+                        "delete": summary(delete[-number // 10:])}}
 
 
 def sweep(args, name, values, argv_of):
@@ -421,7 +452,8 @@ def scale(args, peers):
     if not args.icount:
         result["memory_kib"] = scale_memory(peers)
         say("# memory: done")
-        result["many"] = scale_devices(args.devices)
+    result["many"] = scale_devices(args.devices)
+    say(f"# {args.devices} devices: done")
     return result
 
 

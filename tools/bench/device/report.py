@@ -106,6 +106,17 @@ def stages(part):
     table([("", "median"), *((name, f"{s['median_us']:.2f}") for name, s in part["stages"].items())])
 
 
+def many(devices, unit):
+    """Making and deleting a lot of devices, one after the other."""
+    print(f"{devices['number']} devices: {unit} for one of them")
+    lines = [("", "least", "median", "largest", "all, s")]
+    for title, what in (("", devices["us"]), ("first tenth: ", devices["first_us"]),
+                        ("last tenth: ", devices["last_us"])):
+        lines += [(title + step, *(f"{us[k]:.0f}" for k in ("min", "median", "max")),
+                   f"{us['sum'] / 1e6:.1f}") for step, us in what.items()]
+    table(lines)
+
+
 def sweeps(part):
     """Along the axes of scale."""
     unit = "instructions" if part["icount"] else "ns of processor time"
@@ -126,9 +137,7 @@ def sweeps(part):
     if "memory_kib" in part["scale"]:
         print("free memory that a device takes while it runs, without its client's, KiB")
         table([("queues x size", "KiB"), *((k, str(v)) for k, v in part["scale"]["memory_kib"].items())])
-        many = part["scale"]["many"]
-        print(f"{many['number']} devices: {many['create_us']:.0f} us to make one, "
-              f"{many['delete_us']:.0f} us to delete it\n")
+    many(part["scale"]["many"], "instructions / 1000" if part["icount"] else "us")
 
 
 def judge(parts):
