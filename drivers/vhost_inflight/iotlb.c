@@ -28,19 +28,6 @@ static struct vinf_map *vinf_map_get(struct vinf_map *map)
 	return map;
 }
 
-/* Where data is, in a queue's picture, with q->lock held. */
-int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr, u32 *got)
-{
-	return vinf_map_find(q->map, &q->data_hit, iova, len, perm, uaddr, got);
-}
-
-/* The same of what is copied: a driver has headers and status bytes beside each other. */
-static int vinf_translate_copy(struct vinf_queue *q, u64 iova, u32 len, u32 perm,
-			       void __user **uaddr, u32 *got)
-{
-	return vinf_map_find(q->map, &q->copy_hit, iova, len, perm, uaddr, got);
-}
-
 /*
  * The header of a request and its status byte are most of what is copied: for them the length is
  * the compiler's to know.
@@ -92,7 +79,7 @@ int vinf_copy_from(struct vinf_vq *vq, u64 iova, void *dst, u32 len)
 	int ret;
 
 	while (len) {
-		ret = vinf_translate_copy(q, iova, len, VHOST_ACCESS_RO, &uaddr, &got);
+		ret = vinf_map_find(q->map, &q->copy_hit, iova, len, VHOST_ACCESS_RO, &uaddr, &got);
 		if (ret)
 			return ret;
 		ret = vinf_copy_in(dst, uaddr, got);
@@ -122,7 +109,7 @@ int vinf_copy_to(struct vinf_vq *vq, u64 iova, const void *src, u32 len)
 	int ret;
 
 	while (len) {
-		ret = vinf_translate_copy(q, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
+		ret = vinf_map_find(q->map, &q->copy_hit, iova, len, VHOST_ACCESS_WO, &uaddr, &got);
 		if (ret)
 			return ret;
 		ret = vinf_copy_out(uaddr, src, got);

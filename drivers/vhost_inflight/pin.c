@@ -132,7 +132,8 @@ static int vinf_pin_piece(struct vinf_io *io, unsigned long addr, u32 len, u64 i
  */
 int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, int *err)
 {
-	const struct vinf_backing *bk = &io->q->dev->backing;
+	struct vinf_queue *q = io->q;
+	const struct vinf_backing *bk = &q->dev->backing;
 	u32 perm = io->req.op == VINF_OP_READ ? VHOST_ACCESS_WO : VHOST_ACCESS_RO;
 	unsigned long addrs = 0;
 	u32 lens = 0, left = io->req.len;
@@ -151,7 +152,7 @@ int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, i
 		}
 		left -= len;
 		for (; len; addr += got, len -= got) {
-			ret = vinf_translate(io->q, addr, len, perm, &uaddr, &got);
+			ret = vinf_map_find(q->map, &q->data_hit, addr, len, perm, &uaddr, &got);
 			if (ret)
 				goto err_unpin;
 			*err = vinf_pin_piece(io, (unsigned long)uaddr, got, addr);

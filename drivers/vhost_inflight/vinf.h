@@ -307,8 +307,6 @@ struct vinf_iotlb {
 	bool dirty;			/* D: tree and map differ */
 };
 
-int vinf_translate(struct vinf_queue *q, u64 iova, u32 len, u32 perm, void __user **uaddr,
-		   u32 *got);
 int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg);
 int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg);
 int vinf_iotlb_init(struct vinf_dev *dev);
@@ -485,7 +483,8 @@ struct vinf_queue {
 	struct vinf_area_map area[VINF_NR_AREAS];	/* Q */
 	struct mm_struct *ring_mm;	/* Q: charged for the rings' pins */
 	struct vinf_map *map;		/* Q: picture of the IOTLB, holds a reference */
-	unsigned int data_hit, copy_hit; /* Q: entries of the last hits */
+	/* Q: entries of the last hits: of data, and of headers and status bytes */
+	unsigned int data_hit, copy_hit;
 	struct vinf_log *log;		/* Q: holds a reference; NULL: nothing is logged */
 	struct vinf_io *pool;		/* S */
 	struct cgroup_subsys_state *blkcg; /* S: of the owner, for what does not come from it */
