@@ -47,7 +47,7 @@ programs=(
 	"ctl.sh 60 -"
 	"upgrade.sh 90 -"
 	"../../../vhost-blkctl/test-udev.sh 60 -"
-	"unload.sh 240 5"
+	"unload.sh 480 5"
 )
 
 # Of these some variants are left to --all: options
