@@ -107,7 +107,7 @@ static void all_or_nothing(struct kunit *test)
 	struct vinf_map *map = map_new(test, 1, &seed);
 	void __user *uaddr;
 	unsigned int hit = 0;
-	u32 got;
+	u32 got = 0;
 
 	map->e[0] = (struct vinf_map_entry){ .last = ~0ULL, .perm = 3 };
 	vinf_map_index(map);
