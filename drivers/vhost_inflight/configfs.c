@@ -162,56 +162,51 @@ static ssize_t vinf_conf_serial_store(struct config_item *item, const char *page
 
 CONFIGFS_ATTR(vinf_conf_, serial);
 
-static ssize_t vinf_conf_drain_timeout_ms_show(struct config_item *item, char *page)
+/* May change while the device is enabled: @apply has it count there. */
+static ssize_t vinf_conf_live(struct vinf_conf *conf, u32 *field, u32 val, size_t len,
+			      void (*apply)(struct vinf_dev *dev, const struct vinf_params *p))
 {
-	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p.drain_timeout_ms));
-}
-
-/* Live: whoever finds out that a drain should have a bound has it running. */
-static ssize_t vinf_conf_drain_timeout_ms_store(struct config_item *item, const char *page,
-						size_t len)
-{
-	struct vinf_conf *conf = vinf_conf(item);
-	u32 val;
-	int ret;
-
-	ret = vinf_parse(page, 0, INT_MAX, vinf_any, &val);
-	if (ret)
-		return ret;
 	guard(mutex)(&conf->lock);
-	WRITE_ONCE(conf->p.drain_timeout_ms, val);
-	if (conf->dev) {
-		WRITE_ONCE(conf->dev->drain_timeout_ms, val);
-		wake_up_all(&conf->dev->idle_wait);
-	}
-	return len;
-}
-
-CONFIGFS_ATTR(vinf_conf_, drain_timeout_ms);
-
-static ssize_t vinf_conf_poll_us_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p.poll_us));
-}
-
-/* Live: what it is good for shows under load.  A worker that polls looks at it all the time. */
-static ssize_t vinf_conf_poll_us_store(struct config_item *item, const char *page, size_t len)
-{
-	struct vinf_conf *conf = vinf_conf(item);
-	u32 val;
-	int ret;
-
-	ret = vinf_parse(page, 0, VINF_MAX_POLL_US, vinf_any, &val);
-	if (ret)
-		return ret;
-	guard(mutex)(&conf->lock);
-	WRITE_ONCE(conf->p.poll_us, val);
+	WRITE_ONCE(*field, val);
 	if (conf->dev)
-		WRITE_ONCE(conf->dev->poll_us, val);
+		apply(conf->dev, &conf->p);
 	return len;
 }
 
-CONFIGFS_ATTR(vinf_conf_, poll_us);
+/* A number from 0 on. */
+#define VINF_CONF_LIVE(_name, _max, _apply)							\
+static ssize_t vinf_conf_##_name##_show(struct config_item *item, char *page)			\
+{												\
+	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p._name));			\
+}												\
+												\
+static ssize_t vinf_conf_##_name##_store(struct config_item *item, const char *page,		\
+					 size_t len)						\
+{												\
+	struct vinf_conf *conf = vinf_conf(item);						\
+	u32 val;										\
+	int ret;										\
+												\
+	ret = vinf_parse(page, 0, _max, vinf_any, &val);					\
+	return ret ?: vinf_conf_live(conf, &conf->p._name, val, len, _apply);			\
+}												\
+CONFIGFS_ATTR(vinf_conf_, _name)
+
+/* Whoever finds out that a drain should have a bound has it running. */
+static void vinf_apply_drain_timeout(struct vinf_dev *dev, const struct vinf_params *p)
+{
+	WRITE_ONCE(dev->drain_timeout_ms, p->drain_timeout_ms);
+	wake_up_all(&dev->idle_wait);
+}
+
+/* What it is good for shows under load.  A worker that polls looks at it all the time. */
+static void vinf_apply_poll(struct vinf_dev *dev, const struct vinf_params *p)
+{
+	WRITE_ONCE(dev->poll_us, p->poll_us);
+}
+
+VINF_CONF_LIVE(drain_timeout_ms, INT_MAX, vinf_apply_drain_timeout);
+VINF_CONF_LIVE(poll_us, VINF_MAX_POLL_US, vinf_apply_poll);
 
 /* What to do with requests that the disk fails; live as well: that is when it is thought of. */
 
@@ -220,15 +215,6 @@ static const char * const vinf_on_error_names[] = {
 	[VHOST_INFLIGHT_ON_ERROR_PARK_ENOSPC]	= "park-enospc",
 	[VHOST_INFLIGHT_ON_ERROR_PARK]		= "park",
 };
-
-static ssize_t vinf_conf_live(struct vinf_conf *conf, u32 *field, u32 val, size_t len)
-{
-	guard(mutex)(&conf->lock);
-	WRITE_ONCE(*field, val);
-	if (conf->dev)
-		vinf_park_set(conf->dev, &conf->p);
-	return len;
-}
 
 #define VINF_CONF_ON_ERROR(_name)								\
 static ssize_t vinf_conf_##_name##_show(struct config_item *item, char *page)			\
@@ -243,29 +229,15 @@ static ssize_t vinf_conf_##_name##_store(struct config_item *item, const char *p
 	struct vinf_conf *conf = vinf_conf(item);						\
 	int val = sysfs_match_string(vinf_on_error_names, page);				\
 												\
-	return val < 0 ? val : vinf_conf_live(conf, &conf->p._name, val, len);			\
+	return val < 0 ? val :									\
+			 vinf_conf_live(conf, &conf->p._name, val, len, vinf_park_set);		\
 }												\
 CONFIGFS_ATTR(vinf_conf_, _name)
 
 VINF_CONF_ON_ERROR(on_read_error);
 VINF_CONF_ON_ERROR(on_write_error);
 
-static ssize_t vinf_conf_retry_ms_show(struct config_item *item, char *page)
-{
-	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p.retry_ms));
-}
-
-static ssize_t vinf_conf_retry_ms_store(struct config_item *item, const char *page, size_t len)
-{
-	struct vinf_conf *conf = vinf_conf(item);
-	u32 val;
-	int ret;
-
-	ret = vinf_parse(page, 0, INT_MAX, vinf_any, &val);
-	return ret ?: vinf_conf_live(conf, &conf->p.retry_ms, val, len);
-}
-
-CONFIGFS_ATTR(vinf_conf_, retry_ms);
+VINF_CONF_LIVE(retry_ms, INT_MAX, vinf_park_set);
 
 static int vinf_conf_enable(struct vinf_conf *conf)
 {
