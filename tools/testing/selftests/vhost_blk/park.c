@@ -794,27 +794,45 @@ static pid_t vmm(const struct vd_guest *g)
 	return pid;
 }
 
+/* Another one, with requests that are parked. It starts without what was there before. */
+static pid_t vmm_parks(struct vd_guest *g, bool packed)
+{
+	pid_t pid;
+	int ret;
+
+	close(g->r.d.fd);
+	g->r.d.fd = -1;
+	ret = vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE);
+	if (ret)
+		return ret;
+	pid = vmm(g);
+	return pid < 0 ? pid : vd_inflight_take(&g->look, &g->reg, packed) ?: park(g, OUT) ?: pid;
+}
+
+/* It is reaped at once, and the device is free. */
+static int vmm_dies(struct vd_guest *g, pid_t pid)
+{
+	int ret, status;
+
+	kill(pid, SIGKILL);
+	ret = vd_child_end(pid, &status, AT_ONCE);
+	if (ret)
+		return ret;
+	return WIFSIGNALED(status) ? vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE) : -ECHILD;
+}
+
 /* Its owner is killed: they are not this device's any more, and who has the region goes on with them. */
 TEST_F_TIMEOUT(path, owner_is_killed, 60)
 {
 	struct vhost_inflight_event e;
 	struct vd_guest *g = &self->g;
-	int mended, i, status;
+	int mended, i;
 	pid_t pid;
 
 	for (mended = 0; mended < 2; mended++) {
-		close(g->r.d.fd);
-		g->r.d.fd = -1;
-		ASSERT_EQ(0, vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE));
-		pid = vmm(g);
+		pid = vmm_parks(g, variant->packed);
 		ASSERT_LT(0, pid);
-		/* this one started without what was there before */
-		ASSERT_EQ(0, vd_inflight_take(&g->look, &g->reg, variant->packed));
-		ASSERT_EQ(0, park(g, OUT));
-		kill(pid, SIGKILL);
-		ASSERT_EQ(0, vd_child_end(pid, &status, AT_ONCE)) TH_LOG("not reaped");
-		EXPECT_TRUE(WIFSIGNALED(status));
-		ASSERT_EQ(0, vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE));
+		ASSERT_EQ(0, vmm_dies(g, pid));
 		for (i = 0; i < OUT; i++)
 			ASSERT_EQ(0, vd_until_event(&g->look, VHOST_INFLIGHT_EVENT_DROPPED, &e)) TH_LOG("event %d", i);
 		EXPECT_EQ(0, vd_until_parked(&g->look, 0));
@@ -837,26 +855,18 @@ TEST_F_TIMEOUT(path, owner_is_killed_while_they_are_tried, 90)
 	struct vhost_inflight_event e;
 	struct vd_guest *g = &self->g;
 	unsigned int round, dropped;
-	int status;
 	long end;
 	pid_t pid;
 
 	for (round = 0; round < 8; round++) {
-		close(g->r.d.fd);
-		g->r.d.fd = -1;
-		ASSERT_EQ(0, vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE));
-		pid = vmm(g);
+		pid = vmm_parks(g, variant->packed);
 		ASSERT_LT(0, pid);
-		ASSERT_EQ(0, vd_inflight_take(&g->look, &g->reg, variant->packed));
-		ASSERT_EQ(0, park(g, OUT));
 		while (!vd_event(&g->look, &e))
 			;
 		/* the disk is as sick as before; how far they get is chance */
 		ASSERT_EQ(OUT, vd_retry(&g->look));
 		usleep(random() % 4000);
-		kill(pid, SIGKILL);
-		ASSERT_EQ(0, vd_child_end(pid, &status, AT_ONCE)) TH_LOG("not reaped");
-		ASSERT_EQ(0, vd_until_state(&g->look, VHOST_INFLIGHT_STATE_FREE));
+		ASSERT_EQ(0, vmm_dies(g, pid));
 		/* those that were at the disk come back, too */
 		for (end = vd_now_ms() + VD_WAIT_MS; !vd_info(&g->look, &info) && info.orphans && vd_now_ms() < end;)
 			poll(NULL, 0, 1);
