@@ -92,7 +92,7 @@ static void region_drop(struct vsup *s, struct device *d)
 		store_remove(s, d->name, NULL);
 	d->stored = false;
 	shm_drop(&d->region);
-	d->features = 0;
+	d->arg.features = 0;
 	memset(d->queue, 0, sizeof(d->queue));
 }
 
@@ -123,10 +123,9 @@ static void region_take(struct vsup *s, struct device *d, struct node_look *l,
 	} else {
 		close(shm.fd);
 	}
+	/* With its features: the device's go with its owner, maybe before anybody saw it run. */
 	d->arg = l->region;
 	d->arg.fd = d->region.fd;
-	/* The device's own go with its owner, who may be gone before anybody saw it run. */
-	d->features = l->region.features;
 }
 
 /* ---- the owner ---- */
@@ -364,8 +363,7 @@ int vsup_estate(struct vsup *s, const char *name, int pid, struct vsup_estate *e
 	region_read(&d->arg, d->queue);
 	e->region = d->arg;
 	e->region.flags = 0;
-	e->region.features = d->features;
-	e->features = d->features;
+	e->features = d->arg.features;
 	e->nr_queues = d->arg.num_queues;
 	memcpy(e->queue, d->queue, sizeof(e->queue));
 	for (unsigned int i = 0; i < VSUP_MAX_PIECES; i++) {

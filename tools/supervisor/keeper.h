@@ -117,8 +117,7 @@ struct piece {
  * @running: it had DRIVER_OK when it was looked at last
  * @region: the inflight region
  * @stored: the service manager has it
- * @arg: its numbers; its fd is @region's
- * @features: what was negotiated for it
+ * @arg: its numbers, and what was negotiated for it; its fd is @region's
  * @queue: where they stand; at the end of the owner if that was seen
  * @piece: deposits
  * @wd: of inotify, for the node; 0 for none
@@ -135,7 +134,6 @@ struct device {
 	struct shm region;
 	bool stored;
 	struct vhost_inflight_fd arg;
-	uint64_t features;
 	struct vsup_queue queue[VSUP_MAX_QUEUES];
 	struct piece piece[VSUP_MAX_PIECES];
 	int wd;

@@ -57,7 +57,7 @@ static struct json_object *region_json(const struct device *d)
 	put_uint(o, "mmap_offset", d->arg.mmap_offset);
 	put_uint(o, "num_queues", d->arg.num_queues);
 	put_uint(o, "queue_size", d->arg.queue_size);
-	put_uint(o, "features", d->features);
+	put_uint(o, "features", d->arg.features);
 	for (unsigned int i = 0; i < d->arg.num_queues; i++) {
 		struct json_object *q = json_object_new_object();
 
@@ -194,8 +194,8 @@ static void get_region(struct device *d, struct json_object *o)
 		.mmap_offset = get_uint(o, "mmap_offset", INT64_MAX),
 		.num_queues = get_uint(o, "num_queues", VSUP_MAX_QUEUES),
 		.queue_size = get_uint(o, "queue_size", 32768),
+		.features = get_uint(o, "features", UINT64_MAX),
 	};
-	d->features = get_uint(o, "features", UINT64_MAX);
 	for (unsigned int i = 0; queues && i < d->arg.num_queues; i++) {
 		struct json_object *q = json_object_array_get_idx(queues, i);
 
