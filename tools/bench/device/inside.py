@@ -457,6 +457,30 @@ def scale(args, peers):
     return result
 
 
+def prepare(modules):
+    """Our modules, and null_blk."""
+    os.makedirs(RUN, exist_ok=True)
+    run(f"{TOP}/tools/vm/insert", *modules)
+    run("modprobe", "null_blk", "nr_devices=0")
+
+
+def save(path, result):
+    """What was measured, as JSON."""
+    with open(path, "w", encoding="ascii") as f:
+        json.dump(result, f, indent=1)
+        f.write("\n")
+
+
+def program(name, function, *errors):
+    """Exit status 1 and a line, if one of the errors that are to be expected ends it."""
+    try:
+        function()
+    except (BenchError, OSError, subprocess.SubprocessError, *errors) as e:
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        print(f"{name}: {where.name}, line {where.lineno}: {e}", file=sys.stderr)
+        sys.exit(1)
+
+
 def main():
     """The plan, and its results in a file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -471,9 +495,7 @@ def main():
     parser.add_argument("--modules", nargs="+", required=True, metavar="MODULE.ko")
     args = parser.parse_args()
 
-    os.makedirs(RUN, exist_ok=True)
-    run(f"{TOP}/tools/vm/insert", *args.modules)
-    run("modprobe", "null_blk", "nr_devices=0")
+    prepare(args.modules)
     run("modprobe", "vhost_vdpa")
     run("modprobe", "vduse")
     if args.sim:
@@ -490,15 +512,8 @@ def main():
         peers.end()
     result.update(plan=args.plan, icount=args.icount, rounds=args.rounds, time=args.time,
                   kernel=os.uname().release, cpus=os.cpu_count(), took=time.monotonic() - begin)
-    with open(args.out, "w", encoding="ascii") as f:
-        json.dump(result, f, indent=1)
-        f.write("\n")
+    save(args.out, result)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (BenchError, OSError, subprocess.SubprocessError) as e:
-        where = traceback.extract_tb(e.__traceback__)[-1]
-        print(f"bench: {where.name}, line {where.lineno}: {e}", file=sys.stderr)
-        sys.exit(1)
+    program("bench", main)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import statistics
+import sys
 
 # What the project wants: a kind of case, a figure, ours against whom, and the bound on the ratio.
 # 'iops' is to be at least the bound, everything else at most.
@@ -177,9 +178,9 @@ def judge(parts):
     return verdicts
 
 
-def main():
-    """Tables on stdout, everything in a file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def given():
+    """The arguments, and the results in the files that they name."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--json", required=True, metavar="FILE")
     parser.add_argument("part", nargs="+")
     args = parser.parse_args()
@@ -187,6 +188,21 @@ def main():
     for name in args.part:
         with open(name, encoding="ascii") as f:
             parts.append(json.load(f))
+    return args, parts
+
+
+def conclude(path, parts, verdicts, **more):
+    """Targets on stdout, everything in a file."""
+    for v in verdicts:
+        print(f"{'holds' if v['holds'] else 'MISSED'}: {v['target']}: {v['measured']}")
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({"parts": parts, "targets": verdicts, **more}, f, indent=1)
+        f.write("\n")
+
+
+def main():
+    """Tables on stdout, everything in a file."""
+    args, parts = given()
     for part in parts:
         if part["plan"] == "scale":
             sweeps(part)
@@ -196,12 +212,7 @@ def main():
         else:
             compare(part)
             stages(part)
-    verdicts = judge(parts)
-    for v in verdicts:
-        print(f"{'holds' if v['holds'] else 'MISSED'}: {v['target']}: {v['measured']}")
-    with open(args.json, "w", encoding="ascii") as f:
-        json.dump({"parts": parts, "targets": verdicts}, f, indent=1)
-        f.write("\n")
+    conclude(args.json, parts, judge(parts))
 
 
 if __name__ == "__main__":

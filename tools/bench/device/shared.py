@@ -15,13 +15,11 @@ regular file, which go through a workqueue, and by processes that open the node 
 import argparse
 import collections
 import fcntl
-import json
 import os
 import re
 import struct
 import subprocess
 import sys
-import traceback
 
 import inside
 from inside import BenchError, put, run, say, until
@@ -230,9 +228,7 @@ def main():
     parser.add_argument("--modules", nargs="+", required=True, metavar="MODULE.ko")
     args = parser.parse_args()
 
-    os.makedirs(inside.RUN, exist_ok=True)
-    run(f"{inside.TOP}/tools/vm/insert", *args.modules)
-    run("modprobe", "null_blk", "nr_devices=0")
+    inside.prepare(args.modules)
     if not os.path.exists(f"{TRACING}/trace"):
         run("mount", "-t", "tracefs", "none", TRACING)
     put(f"{TRACING}/buffer_size_kb", BUFFER_KB)
@@ -249,16 +245,9 @@ def main():
         if load is LOADS[0]:
             control = contend(device.node)
         device.delete()
-    with open(args.out, "w", encoding="ascii") as f:
-        json.dump({"plan": "shared", "rows": rows, "control": control, "kernel": os.uname().release,
-                   "cpus": os.cpu_count()}, f, indent=1)
-        f.write("\n")
+    inside.save(args.out, {"plan": "shared", "rows": rows, "control": control,
+                           "kernel": os.uname().release, "cpus": os.cpu_count()})
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (BenchError, OSError, subprocess.SubprocessError) as e:
-        where = traceback.extract_tb(e.__traceback__)[-1]
-        print(f"shared: {where.name}, line {where.lineno}: {e}", file=sys.stderr)
-        sys.exit(1)
+    inside.program("shared", main)

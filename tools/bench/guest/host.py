@@ -6,18 +6,16 @@ one at a time.  Requests are counted where all of them end, at the null_blk; wha
 the host's scheduler while fio runs.  What came out is written as JSON; what it means is said by tables.py.
 """
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
 import time
-import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.abspath(os.path.join(HERE, "..", "..", ".."))
 sys.path[:0] = [f"{HERE}/../device", f"{TOP}/tools/e2e"]
-from inside import BenchError, Daemon, Device, null_blk, put, run, say, until, RUN  # noqa: E402
+from inside import BenchError, Daemon, Device, null_blk, prepare, program, put, run, save, say, until  # noqa: E402
 from guest import Guest, GuestError, insert_kvm  # noqa: E402
 
 KVM = "/sys/kernel/debug/kvm"
@@ -324,9 +322,7 @@ def main():
     parser.add_argument("--modules", nargs="+", required=True, metavar="MODULE.ko")
     args = parser.parse_args()
 
-    os.makedirs(RUN, exist_ok=True)
-    run(f"{TOP}/tools/vm/insert", *args.modules)
-    run("modprobe", "null_blk", "nr_devices=0")
+    prepare(args.modules)
     insert_kvm()
     if args.icount:
         # Before a vCPU without work sleeps KVM polls for a while, which is all instructions and on one
@@ -348,11 +344,9 @@ def main():
                 result = attempts(bench, row, peer)
                 if result:
                     row["peers"][peer] = result
-                with open(args.out, "w", encoding="ascii") as f:
-                    json.dump({"rows": rows, "icount": args.icount, "kernel": os.uname().release,
-                               "cpus": os.cpu_count(), "boots": bench.boots,
-                               "took": time.monotonic() - begin}, f, indent=1)
-                    f.write("\n")
+                save(args.out, {"rows": rows, "icount": args.icount, "kernel": os.uname().release,
+                                "cpus": os.cpu_count(), "boots": bench.boots,
+                                "took": time.monotonic() - begin})
     finally:
         bench.end()
     missing = [f"{row['mix']}, depth {row['depth']}, {peer}" for row in rows for peer in args.peers
@@ -362,9 +356,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (BenchError, GuestError, OSError, subprocess.SubprocessError) as e:
-        where = traceback.extract_tb(e.__traceback__)[-1]
-        print(f"bench: {where.name}, line {where.lineno}: {e}", file=sys.stderr)
-        sys.exit(1)
+    program("bench", main, GuestError)

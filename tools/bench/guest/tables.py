@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """What host.py measured, as tables: medians, ratios with their spread, targets held or missed."""
-import argparse
-import json
 import os
 import statistics
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../device")
-from report import spread, table  # noqa: E402
+from report import conclude, given, spread, table  # noqa: E402
 
 # Of ours by the IOThread's, whichever of them does better.
 HOST_TARGET, IOPS_TARGET = 0.5, 1.0
@@ -131,14 +129,7 @@ def plots(part):
 
 def main():
     """Tables on stdout, everything in a file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", required=True, metavar="FILE")
-    parser.add_argument("part", nargs="+")
-    args = parser.parse_args()
-    parts = []
-    for name in args.part:
-        with open(name, encoding="ascii") as f:
-            parts.append(json.load(f))
+    args, parts = given()
     verdicts, drawn = [], []
     for part in parts:
         if part["icount"]:
@@ -147,11 +138,7 @@ def main():
         else:
             by_time(part)
         verdicts += judge(part)
-    for v in verdicts:
-        print(f"{'holds' if v['holds'] else 'MISSED'}: {v['target']}: {v['measured']}")
-    with open(args.json, "w", encoding="ascii") as f:
-        json.dump({"parts": parts, "targets": verdicts, "plots": drawn}, f, indent=1)
-        f.write("\n")
+    conclude(args.json, parts, verdicts, plots=drawn)
 
 
 if __name__ == "__main__":

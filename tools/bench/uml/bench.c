@@ -18,20 +18,6 @@
 #define SLICES		9
 #define REQUESTS	6400
 
-unsigned long calls;
-
-static void *none_open(const struct ring *ring)
-{
-	return (void *)ring;
-}
-
-static unsigned int none_turn(void *ring)
-{
-	return ((struct ring *)ring)->batch;
-}
-
-const struct side side_none = { "none", true, none_open, none_turn };
-
 static const struct side *const sides[] = {
 	&side_none, &side_floor, &side_floor_track, &side_engine, &side_engine_track,
 	&side_engine_map, &side_vringh,
