@@ -18,8 +18,15 @@
 #include "virtq.h"
 #include "virtq_mem.h"
 
-/* Buffers taken in one turn, and answers published at once. */
+/* Buffers taken in one turn. */
 #define VBLK_BATCH	64
+
+/*
+ * Answers published at once.  Fewer than are taken: a driver that looks for itself makes new
+ * buffers available while the rest of the turn's are answered, and neither waits for the other.
+ * One that wants to be notified is, once, when all of them are.
+ */
+#define VBLK_PUBLISH	8
 
 /* Guest memory of a queue, as the pure layers name it. */
 struct virtq_mem {
@@ -67,7 +74,7 @@ struct vblk_queue {
 	bool lost;
 	unsigned int nr_done;
 	bool published;
-	struct virtq_done done[VBLK_BATCH];
+	struct virtq_done done[VBLK_PUBLISH];
 	struct vblk_range ranges[VBLK_MAX_RANGES];
 	struct vblk_again *again;
 	struct inflight track;
