@@ -85,8 +85,8 @@ static __poll_t vinf_node_poll(struct file *file, poll_table *wait)
  * @from: the message
  *
  * Return: sizeof(struct vhost_msg_v2), as vhost does; -EINVAL for something that is no message;
- * -EPERM for anybody but the owner, in the owner's memory; -EFAULT for everything that the message
- * asks wrongly (vhost's rule; see vinf_iotlb_msg()); -EINTR.
+ * -EPERM for anybody but the owner, in the owner's memory; -ENOMEM; -EFAULT for everything that the
+ * message asks wrongly (vhost's rule; see vinf_iotlb_msg()); -EINTR.
  */
 static ssize_t vinf_node_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
@@ -100,12 +100,16 @@ static ssize_t vinf_node_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		return ret;
 	if (mutex_lock_killable(&dev->lock))
 		return -EINTR;
-	if (!vinf_owns(dev, vf))
+	if (!vinf_owns(dev, vf)) {
 		ret = -EPERM;
-	else if (vinf_iotlb_msg(dev, &msg))
-		ret = -EFAULT;
-	else
-		ret = sizeof(struct vhost_msg_v2);
+	} else {
+		ret = vinf_iotlb_msg(dev, &msg);
+		/* Vhost's rule; but no memory, or no room to lock it, is not wrongly asked. */
+		if (!ret)
+			ret = sizeof(struct vhost_msg_v2);
+		else if (ret != -ENOMEM)
+			ret = -EFAULT;
+	}
 	mutex_unlock(&dev->lock);
 	return ret;
 }
