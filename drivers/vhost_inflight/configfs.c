@@ -98,6 +98,7 @@ VINF_CONF_BOOL(in_order);
 VINF_CONF_BOOL(partial_order);
 VINF_CONF_BOOL(discard);
 VINF_CONF_BOOL(suspend);
+VINF_CONF_BOOL(pin_memory);
 VINF_CONF_UINT(num_queues, 1, VINF_MAX_QUEUES, vinf_any);
 VINF_CONF_UINT(queue_size, 2, VINF_MAX_QUEUE_SIZE, vinf_pow2);
 VINF_CONF_UINT(logical_block_size, 0, SZ_4K, vinf_block_size);
@@ -357,6 +358,7 @@ static struct configfs_attribute *vinf_conf_attrs[] = {
 	&vinf_conf_attr_partial_order,
 	&vinf_conf_attr_discard,
 	&vinf_conf_attr_suspend,
+	&vinf_conf_attr_pin_memory,
 	&vinf_conf_attr_enable,
 	&vinf_conf_attr_resize,
 	&vinf_conf_attr_capacity,

@@ -129,6 +129,7 @@ int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
 	strscpy(dev->name, p->name);
 	dev->queue_size = p->queue_size;
 	dev->drain_timeout_ms = p->drain_timeout_ms;
+	dev->pin_memory = p->pin_memory;
 	dev->poll_us = p->poll_us;
 	vinf_events_init(&dev->events);
 	INIT_DELAYED_WORK(&dev->stop_work, vinf_stop_work);

@@ -626,6 +626,7 @@ int vinf_io_pool_init(struct vinf_queue *q, u16 num)
 		io->iova = io->inline_iova;
 		io->nr_bv = 0;
 		io->max_bv = VINF_INLINE_BVECS;
+		io->map = NULL;
 		io->segs = NULL;
 		io->bounce = NULL;
 		io->started = false;

@@ -15,13 +15,24 @@
 #include "vinf.h"
 #include "trace.h"
 
-static void vinf_map_put(struct vinf_map *map)
+static void vinf_map_free(struct vinf_map *map)
 {
-	if (map && refcount_dec_and_test(&map->ref))
-		kvfree(map);
+	unsigned int i;
+
+	for (i = 0; map->memory && i < map->nr; i++)
+		vinf_memory_put(map->memory[i]);
+	kvfree(map->memory);
+	kvfree(map);
 }
 
-static struct vinf_map *vinf_map_get(struct vinf_map *map)
+/* A reference less; process context. */
+void vinf_map_put(struct vinf_map *map)
+{
+	if (map && refcount_dec_and_test(&map->ref))
+		vinf_map_free(map);
+}
+
+struct vinf_map *vinf_map_get(struct vinf_map *map)
 {
 	if (map)
 		refcount_inc(&map->ref);
@@ -125,8 +136,8 @@ int vinf_copy_to(struct vinf_vq *vq, u64 iova, const void *src, u32 len)
 	return 0;
 }
 
-/* A new picture of the tree. */
-static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree)
+/* A new picture of the tree, whose ranges are pinned or not. */
+static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree, bool pinned)
 {
 	struct vhost_iotlb_map *m;
 	struct vinf_map *map;
@@ -135,6 +146,13 @@ static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree)
 	map = kvzalloc(struct_size(map, e, tree->nmaps), GFP_KERNEL_ACCOUNT);
 	if (!map)
 		return NULL;
+	if (pinned && tree->nmaps) {
+		map->memory = kvcalloc(tree->nmaps, sizeof(*map->memory), GFP_KERNEL_ACCOUNT);
+		if (!map->memory) {
+			kvfree(map);
+			return NULL;
+		}
+	}
 	refcount_set(&map->ref, 1);
 	map->nr = tree->nmaps;
 	for (m = vhost_iotlb_itree_first(tree, 0, U64_MAX); m;
@@ -143,6 +161,8 @@ static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree)
 		map->e[i].last = m->last;
 		map->e[i].uaddr = m->addr;
 		map->e[i].perm = m->perm;
+		if (pinned)
+			map->memory[i] = vinf_memory_get(m->opaque);
 		i++;
 	}
 	vinf_map_index(map);
@@ -155,14 +175,18 @@ void vinf_iotlb_attach(struct vinf_queue *q)
 	struct vinf_map *old = q->map;
 
 	lockdep_assert_held(&q->lock);
+	vinf_pin_keep(q);
 	q->map = vinf_map_get(q->dev->iotlb.map);
 	q->data_hit = 0;
 	q->copy_hit = 0;
 	vinf_map_put(old);
 }
 
+/* The queue needs no picture any more; q->lock held. */
 void vinf_iotlb_detach(struct vinf_queue *q)
 {
+	lockdep_assert_held(&q->lock);
+	vinf_pin_keep(q);
 	vinf_map_put(q->map);
 	q->map = NULL;
 }
@@ -207,16 +231,15 @@ static int vinf_iotlb_renew(struct vinf_queue *q)
 static int vinf_iotlb_apply(struct vinf_dev *dev)
 {
 	struct vinf_iotlb *tlb = &dev->iotlb;
-	struct vinf_map *map;
+	struct vinf_map *map, *old = tlb->map;
 	int i, err, ret = 0;
 
 	lockdep_assert_held(&dev->lock);
 	if (!tlb->dirty)
 		return 0;
-	map = vinf_map_make(tlb->tree);
+	map = vinf_map_make(tlb->tree, dev->pin_memory);
 	if (!map)
 		return -ENOMEM;
-	vinf_map_put(tlb->map);
 	tlb->map = map;
 	tlb->dirty = false;
 	trace_vinf_iotlb_apply(dev, map->nr);
@@ -228,13 +251,17 @@ static int vinf_iotlb_apply(struct vinf_dev *dev)
 		if (!dev->queue[i].running)
 			continue;
 		err = vinf_iotlb_renew(&dev->queue[i]);
-		if (err == -EINTR)
-			return err;
+		if (err == -EINTR) {
+			ret = err;
+			break;
+		}
 		if (err) {
 			tlb->dirty = true;
 			ret = err;
 		}
 	}
+	/* Much memory may be let go of with it, which no queue should have to wait for. */
+	vinf_map_put(old);
 	return ret;
 }
 
@@ -265,6 +292,7 @@ bool vinf_iotlb_logged(const struct vinf_iotlb *tlb, const struct vinf_log *log)
 static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
 {
 	struct vhost_iotlb *tree = dev->iotlb.tree;
+	struct vinf_memory *memory = NULL;
 	u64 last;
 	int ret;
 
@@ -281,10 +309,28 @@ static int vinf_iotlb_update(struct vinf_dev *dev, const struct vhost_iotlb_msg 
 	/* Not every 6.12 kernel's vhost_iotlb looks at its limit. */
 	if (tree->nmaps >= VINF_MAX_MAPS)
 		return -ENOSPC;
-	ret = vhost_iotlb_add_range(tree, msg->iova, last, msg->uaddr, msg->perm);
-	if (!ret)
+	if (dev->pin_memory) {
+		memory = vinf_memory_pin(msg->uaddr, msg->size, msg->perm);
+		if (IS_ERR(memory))
+			return PTR_ERR(memory);
+	}
+	/* One node with the reference: only a range of all 2^64 addresses would get two. */
+	ret = vhost_iotlb_add_range_ctx(tree, msg->iova, last, msg->uaddr, msg->perm, memory);
+	if (ret)
+		vinf_memory_put(memory);
+	else
 		dev->iotlb.dirty = true;
 	return ret;
+}
+
+static void vinf_iotlb_del(struct vhost_iotlb *tree, u64 first, u64 last)
+{
+	struct vhost_iotlb_map *m;
+
+	while ((m = vhost_iotlb_itree_first(tree, first, last))) {
+		vinf_memory_put(m->opaque);
+		vhost_iotlb_map_free(tree, m);
+	}
 }
 
 /* As upstream: what overlaps the range goes as a whole, and a range that is not mapped is fine. */
@@ -294,7 +340,7 @@ static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_
 
 	if (check_add_overflow(msg->iova, msg->size - 1, &last))
 		return -EINVAL;
-	vhost_iotlb_del_range(dev->iotlb.tree, msg->iova, last);
+	vinf_iotlb_del(dev->iotlb.tree, msg->iova, last);
 	dev->iotlb.dirty = true;
 	return 0;
 }
@@ -309,7 +355,8 @@ static int vinf_iotlb_invalidate(struct vinf_dev *dev, const struct vhost_iotlb_
  * Return: 0; -EINVAL for an unknown type, a permission that is none, or a range that wraps;
  * -EEXIST for a range that is mapped already; -ERANGE for one that the device may write to and that
  * the log does not cover; -EFAULT for memory that cannot be the caller's;
- * -ENOSPC for more than VINF_MAX_MAPS ranges; -ENOMEM; -EINTR when the caller is killed.
+ * -ENOSPC for more than VINF_MAX_MAPS ranges; -ENOMEM; -EINTR when the caller is killed; with
+ * pin_memory the errnos of vinf_memory_pin().
  */
 int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg)
 {
@@ -389,7 +436,7 @@ void vinf_iotlb_clear(struct vinf_dev *dev)
 {
 	struct vinf_iotlb *tlb = &dev->iotlb;
 
-	vhost_iotlb_reset(tlb->tree);
+	vinf_iotlb_del(tlb->tree, 0, U64_MAX);
 	vinf_map_put(tlb->map);
 	tlb->map = NULL;
 	tlb->batch = false;

@@ -19,13 +19,16 @@ struct vinf_map_entry {
 
 #define VINF_MAP_SLOTS		256
 
+struct vinf_memory;
+
 /**
  * struct vinf_map - an immutable picture of the IOTLB; a new one takes its place at BATCH_END
- * @ref: of queues and the device
+ * @ref: of queues and the device, and of requests that outlive it there
  * @nr: entries of @e
  * @base: where the first of them begins
  * @shift: from there on up to the end of the last are VINF_MAP_SLOTS slots of 2^@shift bytes
  * @slot: by slot, the last entry that begins before it, or the first of all
+ * @memory: the pinned memory of each entry; NULL: requests pin what they need
  * @e: sorted, none overlaps another
  *
  * vinf_map_index() fills @base, @shift and @slot, which spare a look-up most of the search.
@@ -36,6 +39,7 @@ struct vinf_map {
 	u64 base;
 	unsigned int shift;
 	u32 slot[VINF_MAP_SLOTS + 1];
+	struct vinf_memory **memory;
 	struct vinf_map_entry e[] __counted_by(nr);
 };
 

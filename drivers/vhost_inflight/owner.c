@@ -14,9 +14,9 @@
  *    comes back until it has it.
  *  - A caller that drains gives up: it looks at @dying.
  *  - Requests the disk has not seen come back with -ECANCELED (vinf_io_cancel()).
- *  - Requests the disk has are orphans: their pages stay pinned until they return,
- *    vinf_orphan_work() lets go of them. Until the last one is back no queue starts, so their place
- *    in the pool is not used twice.
+ *  - Requests the disk has are orphans: their pages, with pin_memory all of the owner's, stay
+ *    pinned until they return, vinf_orphan_work() lets go of them. Until the last one is back no
+ *    queue starts, so their place in the pool is not used twice.
  *  - The workers are told to leave and reap themselves; they hold the device and the module until
  *    they are gone.
  *  - The engine is held by each queue that runs, not only by open files.

@@ -4,6 +4,8 @@
  *
  * The pins are short-term ones (no FOLL_LONGTERM): a request lasts as long as its I/O, so nothing
  * is migrated first, nothing counts as locked memory, and guest memory may be of any kind.
+ *
+ * Where all of guest memory is pinned (memory.c), its pages are borrowed instead.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -113,6 +115,33 @@ static int vinf_pin_piece(struct vinf_io *io, unsigned long addr, u32 len, u64 i
 	return 0;
 }
 
+/* Pages of one piece of memory that is pinned already. */
+static int vinf_borrow_piece(struct vinf_io *io, const struct vinf_memory *m, unsigned long addr,
+			     u32 len, u64 iova)
+{
+	struct page *const *page = &m->page[(addr >> PAGE_SHIFT) - m->first];
+	u32 offset = offset_in_page(addr), part;
+	int ret = 0;
+
+	for (; len && !ret; len -= part) {
+		part = min_t(u32, len, PAGE_SIZE - offset);
+		ret = vinf_pin_add(io, *page++, offset, part, iova);
+		iova += part;
+		offset = 0;
+	}
+	return ret;
+}
+
+/* One piece of the owner's memory, which @q->data_hit led to. */
+static int vinf_pin_found(struct vinf_io *io, unsigned long addr, u32 len, u64 iova)
+{
+	const struct vinf_queue *q = io->q;
+
+	if (!io->map)
+		return vinf_pin_piece(io, addr, len, iova);
+	return vinf_borrow_piece(io, q->map->memory[q->data_hit], addr, len, iova);
+}
+
 /**
  * vinf_pin - pin the data pages of a request
  * @io: READ or WRITE, with no pages yet
@@ -141,6 +170,8 @@ int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, i
 
 	lockdep_assert_held(&io->q->lock);
 	*err = 0;
+	if (q->map && q->map->memory)
+		WRITE_ONCE(io->map, VINF_BORROWED);
 	for (; nr; nr--, segs++) {
 		u64 addr = segs->addr;
 		u32 len = segs->len, got;
@@ -155,7 +186,7 @@ int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, i
 			ret = vinf_map_find(q->map, &q->data_hit, addr, len, perm, &uaddr, &got);
 			if (ret)
 				goto err_unpin;
-			*err = vinf_pin_piece(io, (unsigned long)uaddr, got, addr);
+			*err = vinf_pin_found(io, (unsigned long)uaddr, got, addr);
 			if (*err)
 				goto err_unpin;
 			addrs |= (unsigned long)uaddr;
@@ -232,13 +263,7 @@ static bool vinf_dirty(struct folio *folio, struct page *page, unsigned long nr)
 	return false;
 }
 
-/**
- * vinf_unpin - let go of the data pages of a request
- * @io: request, back from the disk; may have none
- *
- * Context: process.  Does not wait.
- */
-void vinf_unpin(struct vinf_io *io)
+static void vinf_unpin_own(struct vinf_io *io)
 {
 	bool dirty = io->req.op == VINF_OP_READ;
 	unsigned int i;
@@ -251,6 +276,60 @@ void vinf_unpin(struct vinf_io *io)
 		if (!dirty || vinf_dirty(page_folio(bv->bv_page), bv->bv_page, nr))
 			unpin_user_page_range_dirty_lock(bv->bv_page, nr, false);
 	}
+}
+
+/*
+ * They are marked dirty when the IOTLB lets go of them.  Somebody may just have a picture of it
+ * stay for us, see vinf_pin_keep().
+ */
+static void vinf_unborrow(struct vinf_io *io)
+{
+	struct vinf_map *map = xchg(&io->map, NULL);
+
+	if (unlikely(map != VINF_BORROWED))
+		vinf_map_put(map);
+}
+
+/**
+ * vinf_pin_keep - have requests keep the memory that is their queue's to let go of
+ * @q: queue that is about to give up its picture of the IOTLB
+ *
+ * A request that borrows pages does not count: its queue has the picture.  Here each that is out
+ * gets a reference.
+ *
+ * Context: process, q->lock held, so that none starts; with a dead owner they may be released
+ * meanwhile.
+ */
+void vinf_pin_keep(struct vinf_queue *q)
+{
+	u32 i;
+
+	lockdep_assert_held(&q->lock);
+	if (!q->map || !q->map->memory || !atomic_read(&q->out))
+		return;
+	for (i = 0; i < q->pool_num; i++) {
+		struct vinf_io *io = &q->pool[i];
+
+		if (READ_ONCE(io->map) != VINF_BORROWED)
+			continue;
+		vinf_map_get(q->map);
+		if (cmpxchg(&io->map, VINF_BORROWED, q->map) != VINF_BORROWED)
+			vinf_map_put(q->map);
+	}
+}
+
+/**
+ * vinf_unpin - let go of the data pages of a request
+ * @io: request, back from the disk; may have none
+ *
+ * Context: process.  Does not wait.
+ */
+void vinf_unpin(struct vinf_io *io)
+{
+	if (READ_ONCE(io->map))
+		vinf_unborrow(io);
+	else
+		vinf_unpin_own(io);
 	if (io->bv != io->inline_bv)
 		kvfree(io->bv);
 	io->bv = io->inline_bv;

@@ -2,7 +2,7 @@
 /*
  * Ring metadata: pinned for as long as the queue runs, and mapped into the kernel, so that the
  * engine reads rings with plain loads.  Nothing else of a guest's memory is pinned for longer than
- * one request.
+ * one request, unless the device has pin_memory (memory.c).
  */
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -24,17 +24,6 @@ static u32 vinf_area_len(const struct vinf_queue *q, enum vinf_area area)
 static bool vinf_area_written(const struct vinf_queue *q, enum vinf_area area)
 {
 	return vinf_ring_layout(q->vq.features)->area[area].written;
-}
-
-static int vinf_charge(struct mm_struct *mm, unsigned int nr)
-{
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-
-	if (atomic64_add_return(nr, &mm->pinned_vm) > limit && !capable(CAP_IPC_LOCK)) {
-		atomic64_sub(nr, &mm->pinned_vm);
-		return -ENOMEM;
-	}
-	return 0;
 }
 
 /*
@@ -247,7 +236,7 @@ int vinf_ring_map(struct vinf_queue *q)
 	ret = vinf_ring_pin(q, q->map, q->area);
 	if (ret)
 		return ret;
-	ret = vinf_charge(mm, vinf_areas_pages(q->area));
+	ret = vinf_memory_charge(mm, vinf_areas_pages(q->area));
 	if (ret)
 		goto err_put;
 	ret = vinf_areas_vmap(q->area);

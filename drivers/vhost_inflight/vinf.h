@@ -148,8 +148,10 @@ void vinf_bounce_cancel(struct vinf_queue *q, struct list_head *list);
  * struct vinf_io - a request and everything a bio or kiocb points to
  * @req: what the engine sees
  * @q: queue it belongs to
- * @bv: its data pages, pinned; @inline_bv or an allocation
+ * @bv: its data pages, pinned or borrowed; @inline_bv or an allocation
  * @nr_bv: entries of @bv
+ * @map: picture of the IOTLB whose pins the pages are borrowed from; NULL: the pins are its own, or
+ *       it has no pages
  * @segs: in their place, where the data is in guest memory, of a request that is parked
  * @nr_segs: entries of @segs
  * @max_bv: room in @bv
@@ -191,6 +193,7 @@ struct vinf_io {
 	struct bio_vec *bv;
 	u64 *iova;
 	unsigned int nr_bv, max_bv;
+	struct vinf_map *map;		/* A: a reference, or VINF_BORROWED from &vinf_queue.map */
 	struct vinf_seg *segs;
 	unsigned int nr_segs;
 	u32 offset, chunk, moved;
@@ -220,6 +223,9 @@ struct vinf_io {
 };
 
 static_assert(offsetof(struct vinf_io, req) == 0);
+
+/* In &vinf_io.map: no reference, the queue has its picture still. */
+#define VINF_BORROWED		((struct vinf_map *)1UL)
 
 /* Does the request move data between guest pages and the disk? */
 static inline bool vinf_io_has_data(const struct vinf_io *io)
@@ -288,6 +294,7 @@ int vinf_pin(struct vinf_io *io, const struct vinf_seg *segs, unsigned int nr, i
 void vinf_unpin(struct vinf_io *io);
 void vinf_pin_loosen(struct vinf_io *io);
 int vinf_pin_again(struct vinf_io *io);
+void vinf_pin_keep(struct vinf_queue *q);
 
 /* ---- io_bdev.c, io_file.c ---- */
 
@@ -307,6 +314,8 @@ struct vinf_iotlb {
 	bool dirty;			/* D: tree and map differ */
 };
 
+void vinf_map_put(struct vinf_map *map);
+struct vinf_map *vinf_map_get(struct vinf_map *map);
 int vinf_iotlb_read(struct iov_iter *from, struct vhost_iotlb_msg *msg);
 int vinf_iotlb_msg(struct vinf_dev *dev, const struct vhost_iotlb_msg *msg);
 int vinf_iotlb_init(struct vinf_dev *dev);
@@ -314,6 +323,31 @@ void vinf_iotlb_clear(struct vinf_dev *dev);
 void vinf_iotlb_attach(struct vinf_queue *q);
 void vinf_iotlb_detach(struct vinf_queue *q);
 bool vinf_iotlb_logged(const struct vinf_iotlb *tlb, const struct vinf_log *log);
+
+/* ---- memory.c: guest memory pinned for as long as it is mapped ---- */
+
+/**
+ * struct vinf_memory - a range of the owner's memory, pinned
+ * @ref: of the IOTLB and of each picture of it
+ * @written: the device may write to it
+ * @mm: who is charged for it
+ * @charged: pages
+ * @first: number of the first page in the owner's memory
+ * @nr: entries of @page
+ * @page: the pages
+ */
+struct vinf_memory {
+	refcount_t ref;
+	bool written;
+	struct mm_struct *mm;
+	unsigned long charged, first, nr;
+	struct page *page[];
+};
+
+int vinf_memory_charge(struct mm_struct *mm, unsigned long nr);
+struct vinf_memory *vinf_memory_pin(u64 uaddr, u64 size, u32 perm);
+struct vinf_memory *vinf_memory_get(struct vinf_memory *m);
+void vinf_memory_put(struct vinf_memory *m);
 
 /* ---- ring.c: ring metadata, pinned and mapped ---- */
 
@@ -556,6 +590,7 @@ struct vinf_params {
 	const char *path;
 	bool read_only;
 	bool indirect_desc, event_idx, packed, in_order, partial_order, discard, suspend;
+	bool pin_memory;
 	u16 num_queues;
 	u16 queue_size;
 	u32 logical_block_size;		/* 0: the backing's */
@@ -588,6 +623,7 @@ struct vinf_dev {
 	struct virtio_blk_config config;	/* config_lock */
 	spinlock_t config_lock;		/* config, config_call, pid, region */
 	u64 features;			/* E: offered */
+	bool pin_memory;		/* E: guest memory is pinned for as long as it is mapped */
 	u32 drain_timeout_ms;		/* A */
 	u32 on_read_error, on_write_error; /* A: enum vhost_inflight_on_error */
 	u32 retry_ms;			/* A: of parked requests, 0: only by command */
