@@ -42,6 +42,7 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "partial_order",	CFS_BOOL, "0 or 1" },
 	{ "discard",		CFS_BOOL, "0 or 1" },
 	{ "suspend",		CFS_BOOL, "0 or 1" },
+	{ "pin_memory",		CFS_BOOL, "0 or 1" },
 	{ "capacity",		CFS_UINT, NULL },
 	{ }
 };

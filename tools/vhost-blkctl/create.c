@@ -31,6 +31,8 @@ const struct opt create_opts[] = {
 	  "retry_ms" },
 	{ "poll-us", OPT_UINT, "US", "poll so long at most before sleeping, 0 is never (0)",
 	  "poll_us" },
+	{ "pin-memory", OPT_FLAG, NULL, "pin all of guest memory, which spares each request that",
+	  "pin_memory", "1" },
 	{ "no-discard", OPT_FLAG, NULL, "offer no DISCARD, WRITE_ZEROES, SECURE_ERASE",
 	  "discard", "0" },
 	{ "no-indirect", OPT_FLAG, NULL, "offer no indirect descriptors", "indirect_desc", "0" },

@@ -207,10 +207,10 @@ is "  leaves the first one alone" attr a enable 1
 t "create with everything" 0 "^b: .*, read-only$" create b --path=/dev/y --read-only --serial "my disk" --num-queues 4 \
 	--queue-size 128 --logical-block-size=4096 --drain-timeout 500 --no-discard --no-indirect --no-event-idx \
 	--packed --in-order --partial-order --suspend --on-read-error park --on-write-error=park-enospc --retry-ms 0 \
-	--poll-us 50
+	--poll-us 50 --pin-memory
 for pair in path=/dev/y read_only=1 "serial=my disk" num_queues=4 queue_size=128 logical_block_size=4096 \
 	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1 partial_order=1 suspend=1 \
-	on_read_error=park on_write_error=park-enospc retry_ms=0 poll_us=50; do
+	on_read_error=park on_write_error=park-enospc retry_ms=0 poll_us=50 pin_memory=1; do
 	is "  ${pair%%=*}" attr b "${pair%%=*}" "${pair#*=}"
 done
 t "create of a relative path" 0 "^c:" create c --path disk.img
@@ -219,7 +219,7 @@ t "create --json" 0 "." create d --path /dev/x --json
 is "  schema" json 'd["name"] == "d" and d["state"] == "free" and d["size_bytes"] == 1 << 20 and d["node"].endswith("/vhost-blk-d")
 	and d["config"]["num_queues"] == 1 and d["config"]["read_only"] is False and d["config"]["serial"] == ""
 	and d["config"]["on_write_error"] == "report" and d["config"]["retry_ms"] == 1000 and d["config"]["suspend"] is False
-	and d["config"]["poll_us"] == 0'
+	and d["config"]["poll_us"] == 0 and d["config"]["pin_memory"] is False'
 
 refused()	# ATTRIBUTE ERRNO NUMBER TEXT OPTION...
 {
@@ -253,6 +253,7 @@ refused on_read_error EINVAL 22 'on_read_error takes report, park-enospc or park
 refused on_write_error EINVAL 22 'on_write_error takes report, park-enospc or park, not ""' --on-write-error=
 refused retry_ms EINVAL 22 'retry_ms takes milliseconds .*, not "2147483648"' --retry-ms 2147483648
 refused poll_us EINVAL 22 'poll_us takes microseconds up to 100000.*, not "100001"' --poll-us 100001
+refused pin_memory ENOENT 2 "driver has no pin_memory: it is of another version" --pin-memory
 refused suspend ENOENT 2 "driver has no suspend: it is of another version" --suspend
 refused discard EACCES 13 "needs root" --no-discard
 refused mkdir EPERM 1 "needs root"

@@ -56,6 +56,7 @@ static const struct { const char *name, *value; } attrs[] = {
 	{ "partial_order", "0" },
 	{ "discard", "1" },
 	{ "suspend", "0" },
+	{ "pin_memory", "0" },
 	{ "enable", "0" },
 	{ "resize", "" },
 	{ "capacity", "0" },
