@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,15 +31,17 @@ FIXTURE(death) {
 
 FIXTURE_VARIANT(death) {
 	enum vd_backing_kind kind;
+	bool pin_memory;
 };
 
 FIXTURE_VARIANT_ADD(death, block) { VD_DM };
+FIXTURE_VARIANT_ADD(death, block_pinned) { VD_DM, true };
 FIXTURE_VARIANT_ADD(death, block_waits) { VD_DM_WAIT };
 FIXTURE_VARIANT_ADD(death, file) { VD_EXT4_DM };
 
 FIXTURE_SETUP(death)
 {
-	struct vd_config c = { .num_queues = QUEUES };
+	struct vd_config c = { .num_queues = QUEUES, .pin_memory = variant->pin_memory };
 	__u8 *zero = calloc(1, 1 << 20);
 
 	ASSERT_EQ(0, vd_rig_make(&self->r, variant->kind, DISK, &c, NULL));
@@ -245,6 +248,8 @@ TEST_F_TIMEOUT(death, killed_in_a_page_fault, 60)
 	pid_t pid;
 	char c = 0;
 
+	if (variant->pin_memory)
+		return;		/* requests find all pages there */
 	ASSERT_EQ(0, pipe(fds));
 	pid = fork();
 	if (!pid) {
@@ -286,6 +291,58 @@ TEST_F_TIMEOUT(death, killed_in_a_page_fault, 60)
 	EXPECT_TRUE(WIFSIGNALED(status)) TH_LOG("exit %d", WEXITSTATUS(status));
 	ASSERT_EQ(0, succeed(&d, self->r.name));
 	vd_close(&d);
+}
+
+/* Says so in @fd once a page fault waits for us. */
+struct fault_watch {
+	int uffd, fd;
+};
+
+static void *fault_watch(void *arg)
+{
+	struct fault_watch *w = arg;
+	char c = 0;
+
+	if (poll(&(struct pollfd){ .fd = w->uffd, .events = POLLIN }, 1, VD_WAIT_MS) != 1 || write(w->fd, &c, 1) != 1)
+		_exit(5);
+	return NULL;
+}
+
+/* With pin_memory it is the message that waits for it. */
+TEST_F_TIMEOUT(death, killed_while_memory_is_pinned, 60)
+{
+	long pins = vd_pins();
+	int fds[2], status;
+	struct vd d;
+	pid_t pid;
+	char c = 0;
+
+	if (!variant->pin_memory)
+		return;
+	ASSERT_EQ(0, pipe(fds));
+	pid = fork();
+	if (!pid) {
+		__u8 *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		struct fault_watch w = { .fd = fds[1] };
+		pthread_t t;
+
+		if (p == MAP_FAILED || vd_start(&d, self->r.name, &opts))
+			_exit(1);
+		/* what is pinned before the page that never comes is let go of */
+		memset(p, 1, 1 << 19);
+		w.uffd = vd_hold_faults(p + (1 << 19), 1 << 19);
+		if (w.uffd < 0 || pthread_create(&t, NULL, fault_watch, &w))
+			_exit(2);
+		_exit(vd_msg(&d, VHOST_IOTLB_UPDATE, 0x40000000, 1 << 20, p, VHOST_ACCESS_RW) < 0 ? 3 : 4);
+	}
+	close(fds[1]);
+	EXPECT_EQ(1, read(fds[0], &c, 1)) TH_LOG("no page fault");
+	kill(pid, SIGKILL);
+	ASSERT_EQ(0, vd_child_end(pid, &status, REAP_MS)) TH_LOG("not reaped");
+	EXPECT_TRUE(WIFSIGNALED(status)) TH_LOG("exit %d", WEXITSTATUS(status));
+	ASSERT_EQ(0, succeed(&d, self->r.name));
+	vd_close(&d);
+	EXPECT_EQ(0, vd_until_pins(pins));
 }
 
 /* ---- alone ---- */

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "vblk_dev.h"
+#include "vblk_stop.h"
 #include "kselftest_harness.h"
 
 #define DISK	(16 << 20)
@@ -32,14 +35,18 @@ FIXTURE_VARIANT(iotlb) {
 	bool msg_v1;
 	bool anon;
 	enum vd_backing_kind kind;
+	bool pinned;
 };
 
 FIXTURE_VARIANT_ADD(iotlb, v2_memfd) { false, false, VD_NULLB512 };
 FIXTURE_VARIANT_ADD(iotlb, v1_memfd) { true, false, VD_NULLB512 };
 FIXTURE_VARIANT_ADD(iotlb, v2_anon_file) { false, true, VD_TMPFS };
+FIXTURE_VARIANT_ADD(iotlb, pinned) { false, false, VD_NULLB512, true };
+FIXTURE_VARIANT_ADD(iotlb, pinned_anon_file) { false, true, VD_TMPFS, true };
 
 FIXTURE_SETUP(iotlb)
 {
+	struct vd_config c = { .pin_memory = variant->pinned };
 	struct vd_opts o = {
 		.iova = IOVA,
 		.mem_size = MEM,
@@ -48,7 +55,7 @@ FIXTURE_SETUP(iotlb)
 		.anon = variant->anon,
 	};
 
-	ASSERT_EQ(0, vd_rig_make(&self->r, variant->kind, DISK, NULL, &o));
+	ASSERT_EQ(0, vd_rig_make(&self->r, variant->kind, DISK, &c, &o));
 	self->q = self->r.d.q[0];
 	self->buf = vd_alloc(&self->r.d, 1 << 20, 4096);
 }
@@ -431,7 +438,7 @@ static void *map_file(const char *env, const char *dir, char *path, size_t len)
 	return p;
 }
 
-/* Data may be in any memory: its pages are held for the time of a request. */
+/* Data may be in any memory: its pages are held for the time of a request, or else can't be pinned. */
 TEST_F(iotlb, data_in_a_file_on_disk)
 {
 	struct vd *d = &self->r.d;
@@ -440,6 +447,12 @@ TEST_F(iotlb, data_in_a_file_on_disk)
 	__u8 *p = map_file("VBLK_EXT4", "/run/vblk/ext4", path, 1 << 20), *seen = malloc(65536);
 
 	ASSERT_NE(MAP_FAILED, p);
+	unlink(path);
+	if (variant->pinned) {
+		EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, at, 1 << 20, p, RW));
+		EXPECT_EQ(VD_OK, works(self));
+		return;
+	}
 	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 1 << 20, p, RW));
 	vd_fill(p, 65536, 0, 6);
 	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_OUT, 0, at, 65536));
@@ -448,7 +461,6 @@ TEST_F(iotlb, data_in_a_file_on_disk)
 	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_IN, 0, at + (1 << 19), 65536));
 	EXPECT_EQ(-1, vd_check(p + (1 << 19), 65536, 0, 6));
 	EXPECT_EQ(0xf, vd_status(d));
-	unlink(path);
 }
 
 /* Rings are held for as long as the device runs, which memory of a disk's file does not allow; tmpfs does. */
@@ -467,6 +479,11 @@ TEST_F(iotlb, rings_in_files)
 		d->mem[0].va = i ? map_file("VBLK_TMPFS", "/run/vblk/tmpfs", path, MEM) :
 				   map_file("VBLK_EXT4", "/run/vblk/ext4", path, MEM);
 		ASSERT_NE(MAP_FAILED, d->mem[0].va);
+		unlink(path);
+		if (variant->pinned && !i) {
+			EXPECT_EQ(-EFAULT, vd_map_all(d));
+			continue;
+		}
 		ASSERT_EQ(0, vd_map_all(d) ?: vd_setup_queues(d));
 		ret = vd_driver_ok(d);
 		if (i) {
@@ -476,7 +493,6 @@ TEST_F(iotlb, rings_in_files)
 			EXPECT_TRUE(ret == -EFAULT || ret == -EOPNOTSUPP) TH_LOG("%d", ret);
 			EXPECT_EQ(0xb, vd_status(d));
 		}
-		unlink(path);
 	}
 }
 
@@ -491,14 +507,16 @@ TEST_F(iotlb, no_room_to_lock)
 	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &lim));
 	ASSERT_EQ(0, drop_ipc_lock());
 	ASSERT_EQ(0, vd_open(d, self->r.name, &o));
-	ASSERT_EQ(0, vd_negotiate(d) ?: vd_map_all(d) ?: vd_setup_queues(d));
-	EXPECT_EQ(-ENOMEM, vd_driver_ok(d));
+	ASSERT_EQ(0, vd_negotiate(d));
+	ASSERT_EQ(variant->pinned ? -ENOMEM : 0, vd_map_all(d));
+	ASSERT_EQ(0, vd_setup_queues(d));
+	EXPECT_EQ(variant->pinned ? -EFAULT : -ENOMEM, vd_driver_ok(d));
 	EXPECT_EQ(0xb, vd_status(d));
 	EXPECT_EQ(0, status_kb("VmPin:"));
 	EXPECT_EQ(0, vd_reset(d));
 }
 
-/* A guest of 1 GiB: the rings are pinned, the guest is not. */
+/* A guest of 1 GiB: the rings are pinned, the guest is not, unless that is wanted. */
 TEST_F(iotlb, no_memory_locked)
 {
 	struct rlimit lim = { 512 << 10, 512 << 10 };
@@ -511,6 +529,11 @@ TEST_F(iotlb, no_memory_locked)
 	vd_close(d);
 	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &lim));
 	ASSERT_EQ(0, drop_ipc_lock());
+	if (variant->pinned) {
+		EXPECT_EQ(-ENOMEM, vd_start(d, self->r.name, &o));
+		EXPECT_EQ(0, status_kb("VmPin:"));
+		return;
+	}
 	ASSERT_EQ(0, vd_start(d, self->r.name, &o));
 	buf = vd_alloc(d, 1 << 29, 4096) + (1 << 28);
 	for (i = 0; i < vd_rounds(64); i++) {
@@ -520,6 +543,243 @@ TEST_F(iotlb, no_memory_locked)
 	}
 	EXPECT_GE(64, status_kb("VmLck:"));
 	EXPECT_GE(64, status_kb("VmPin:"));
+}
+
+/* What is mapped counts for as long as it is, and what is refused does not count. */
+TEST_F(iotlb, what_counts_as_pinned)
+{
+	struct vd *d = &self->r.d;
+	__u64 at = 0x40000000;
+	__u8 *p = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long was = status_kb("VmPin:"), pins = vd_pins();
+
+	ASSERT_NE(MAP_FAILED, p);
+	if (!variant->pinned) {
+		EXPECT_GE(64, was);
+		return;
+	}
+	EXPECT_LE(MEM >> 10, was);
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 1 << 20, p, RW));
+	EXPECT_EQ(was + 1024, status_kb("VmPin:"));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, at + 4096, 1, NULL, 0));
+	EXPECT_EQ(was, status_kb("VmPin:"));
+
+	/* not all of it is there */
+	ASSERT_EQ(0, munmap(p + (1 << 20), 1 << 20));
+	EXPECT_EQ(-EFAULT, vd_msg(d, VHOST_IOTLB_UPDATE, at, 2 << 20, p, RW));
+	EXPECT_EQ(was, status_kb("VmPin:"));
+	EXPECT_EQ(0, vd_until_pins(pins));
+	/* there is no room for it */
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ (was + 1000) << 10, (was + 1000) << 10 }));
+	ASSERT_EQ(0, drop_ipc_lock());
+	EXPECT_EQ(-ENOMEM, vd_msg(d, VHOST_IOTLB_UPDATE, at, 1 << 20, p, RW));
+	EXPECT_EQ(was, status_kb("VmPin:"));
+	EXPECT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at, 1000 << 10, p, RW));
+	EXPECT_EQ(VD_OK, vd_rw(self->q, VD_T_IN, 0, at + 4096, 8192));
+	EXPECT_EQ(VD_OK, works(self));
+	vd_close(d);
+	EXPECT_EQ(0, status_kb("VmPin:"));
+}
+
+/* Parts of pages, and of ranges that touch: what is pinned is found where it is. */
+TEST_F(iotlb, ranges_that_begin_inside_pages)
+{
+	struct vd *d = &self->r.d;
+	__u64 at = 0x40000000;
+	__u8 *p = vd_ptr(d, self->buf), *seen = malloc(65536);
+	unsigned int i, n = 0;
+
+	for (i = 0; n < 65536; i++) {
+		unsigned int len = 512 * (1 + i % 13);
+
+		if (len > 65536 - n)
+			len = 65536 - n;
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, at + n, len, p + 1536 + n + 512 * i, RW));
+		vd_fill(p + 1536 + n + 512 * i, len, n, 9);
+		n += len;
+	}
+	ASSERT_EQ(VD_OK, vd_rw(self->q, VD_T_OUT, 0, at, 65536));
+	ASSERT_EQ(0, vd_backing_read(&self->r.b, 0, seen, 65536));
+	EXPECT_EQ(-1, vd_check(seen, 65536, 0, 9));
+	memset(p, 0, 1 << 19);
+	ASSERT_EQ(VD_OK, vd_rw(self->q, VD_T_IN, 0, at, 65536));
+	for (i = n = 0; n < 65536; i++) {
+		unsigned int len = 512 * (1 + i % 13);
+
+		if (len > 65536 - n)
+			len = 65536 - n;
+		EXPECT_EQ(-1, vd_check(p + 1536 + n + 512 * i, len, n, 9)) TH_LOG("range %u", i);
+		n += len;
+	}
+}
+
+/* A device with pin_memory on a disk that can be frozen and broken; what it is asked for then it keeps, or refuses. */
+FIXTURE(pinned) {
+	struct vd_rig r;
+	struct vd_queue *q;
+	__u64 at;
+	int fd;
+	void *p;
+	long was;
+};
+
+FIXTURE_VARIANT(pinned) {
+	enum vd_backing_kind kind;
+	__u8 state;		/* of requests to the frozen disk */
+};
+
+FIXTURE_VARIANT_ADD(pinned, refused) { VD_DM_RECORD, VHOST_INFLIGHT_REQUEST_REFUSED };
+FIXTURE_VARIANT_ADD(pinned, taken) { VD_DM_RECORD_WAIT, VHOST_INFLIGHT_REQUEST_SUBMITTED };
+
+FIXTURE_SETUP(pinned)
+{
+	struct vd_config c = { .pin_memory = true, .on_read_error = "park", .on_write_error = "park", .retry_ms = -1 };
+	struct vd_opts o = { .iova = IOVA, .mem_size = MEM, .num = 64 };
+	__u8 *pattern = malloc(65536);
+
+	ASSERT_EQ(0, vd_rig_make(&self->r, variant->kind, DISK, &c, &o));
+	self->q = self->r.d.q[0];
+	vd_fill(pattern, 65536, 0, 5);
+	ASSERT_EQ(0, vd_backing_write(&self->r.b, DISK / 2, pattern, 65536));
+	free(pattern);
+	self->was = status_kb("VmPin:");
+	self->at = 0x40000000;
+	self->fd = memfd_create("data", MFD_CLOEXEC);
+	ASSERT_EQ(0, ftruncate(self->fd, 2 * 65536));
+	self->p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_EQ(72, vd_msg(&self->r.d, VHOST_IOTLB_UPDATE, self->at, 65536, self->p, RW));
+}
+
+FIXTURE_TEARDOWN_PARENT(pinned)
+{
+	EXPECT_EQ(0, vd_rig_free(&self->r));
+}
+
+static bool has_data(int fd, off_t off, size_t len)
+{
+	__u8 *seen = malloc(len);
+	bool ok = pread(fd, seen, len, off) == len && vd_check(seen, len, 0, 5) < 0;
+
+	free(seen);
+	return ok;
+}
+
+/* Until one is as it must be. */
+static bool one_is(struct vd *d, __u8 state)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	struct vhost_inflight_request r;
+
+	do {
+		struct vhost_inflight_requests arg = {
+			.size = sizeof(arg), .room = 1, .request_size = sizeof(r), .requests = (uintptr_t)&r,
+		};
+
+		if (!vd_ioctl(d, VHOST_INFLIGHT_GET_REQUESTS, &arg) && arg.count == 1 && r.state == state)
+			return true;
+		poll(NULL, 0, 1);
+	} while (vd_now_ms() < end);
+	return false;
+}
+
+/* The memory goes while the disk has it: the answer gets to the pages that it was for. */
+TEST_F(pinned, memory_of_requests_that_are_out)
+{
+	struct vd *d = &self->r.d;
+	unsigned int i;
+
+	ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
+	ASSERT_LE(0, vd_submit(self->q, VD_T_IN, DISK / 1024, &(struct vd_buf){ self->at, 65536, true }, 1, VD_DIRECT));
+	vd_kick(self->q);
+	ASSERT_TRUE(one_is(d, variant->state));
+	/* more than once: each picture but the first has none of them */
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, self->at, 65536, NULL, 0));
+	ASSERT_EQ(0, munmap(self->p, 65536));
+	EXPECT_EQ(self->was + 64, status_kb("VmPin:"));
+	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
+	ASSERT_EQ(0, vd_wait(self->q, 1, VD_WAIT_MS));
+	EXPECT_TRUE(has_data(self->fd, 0, 65536));
+	EXPECT_EQ(self->was, status_kb("VmPin:"));
+	EXPECT_EQ(0xf, vd_status(d));
+}
+
+/*
+ * Its owner, too: what the disk has still gets there, and the memory is let go of then.  Of a larger request the disk
+ * may have been given a part when the owner dies, and gets no more.
+ */
+TEST_F(pinned, owner_of_requests_that_are_out)
+{
+	const long all = (MEM + 65536) / 4096;
+	struct vd *d = &self->r.d;
+	long pins;
+	pid_t pid;
+	char c;
+	int fds[2];
+
+	vd_close(d);
+	pins = vd_pins();
+	ASSERT_LE(0, pins);
+	ASSERT_EQ(0, pipe(fds));
+	pid = fork();
+	if (!pid) {
+		struct vd_opts o = d->opts;
+		struct vd v;
+
+		if (vd_start(&v, self->r.name, &o) || vd_msg(&v, VHOST_IOTLB_UPDATE, self->at, 65536, self->p, RW) != 72 ||
+		    vd_backing_freeze(&self->r.b) ||
+		    vd_submit(v.q[0], VD_T_IN, DISK / 1024, &(struct vd_buf){ self->at, 4096, true }, 1, VD_DIRECT) < 0)
+			_exit(1);
+		vd_kick(v.q[0]);
+		if (!one_is(&v, variant->state) || write(fds[1], "", 1) != 1)
+			_exit(2);
+		pause();
+	}
+	close(fds[1]);
+	ASSERT_EQ(1, read(fds[0], &c, 1));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	if (variant->state == VHOST_INFLIGHT_REQUEST_SUBMITTED) {
+		struct vd look = { .fd = vd_node_open(self->r.name, O_RDWR) };
+		struct vhost_inflight_info info = {};
+		long end = vd_now_ms() + VD_WAIT_MS;
+
+		/* its worker is gone, and the queue stopped */
+		do {
+			ASSERT_EQ(0, vd_info(&look, &info));
+		} while (info.state != VHOST_INFLIGHT_STATE_FREE && vd_now_ms() < end && !poll(NULL, 0, 1));
+		EXPECT_EQ(1, info.orphans);
+		close(look.fd);
+		EXPECT_LE(pins + all, vd_pins());
+	}
+	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
+	ASSERT_EQ(0, vd_patiently(vd_start(d, self->r.name, &d->opts)));
+	EXPECT_EQ(variant->state == VHOST_INFLIGHT_REQUEST_SUBMITTED, has_data(self->fd, 0, 4096));
+	EXPECT_EQ(VD_OK, vd_rw(d->q[0], VD_T_IN, 0, vd_alloc(d, 4096, 4096), 4096));
+	vd_close(d);
+	EXPECT_EQ(0, vd_until_pins(pins));
+}
+
+/* A parked request has no memory: it goes to where its addresses are when it is tried again. */
+TEST_F(pinned, parked_and_moved)
+{
+	struct vd *d = &self->r.d;
+	void *now = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 65536);
+
+	ASSERT_NE(MAP_FAILED, now);
+	ASSERT_EQ(0, vd_backing_break(&self->r.b));
+	ASSERT_LE(0, vd_submit(self->q, VD_T_IN, DISK / 1024, &(struct vd_buf){ self->at, 65536, true }, 1, VD_DIRECT));
+	vd_kick(self->q);
+	ASSERT_EQ(0, vd_until_parked(d, 1));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, self->at, 65536, NULL, 0));
+	EXPECT_EQ(self->was, status_kb("VmPin:"));
+	ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_UPDATE, self->at, 65536, now, RW));
+	ASSERT_EQ(0, vd_backing_mend(&self->r.b));
+	ASSERT_EQ(1, vd_retry(d));
+	ASSERT_EQ(0, vd_wait(self->q, 1, VD_WAIT_MS));
+	EXPECT_TRUE(has_data(self->fd, 65536, 65536));
+	EXPECT_FALSE(has_data(self->fd, 0, 65536));
 }
 
 TEST_HARNESS_MAIN

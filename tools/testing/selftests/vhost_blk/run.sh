@@ -31,7 +31,7 @@ programs=(
 	"poll 200 -v packed"
 	"upgrade 300 -v packed -T attributes"
 	"fault 300 -T another_engine_goes_on -v packed -F control"
-	"iotlb 90 -v v2_memfd"
+	"iotlb 120 -v v2_memfd -v pinned -v taken"
 	"lifecycle 200 -V file -V block"
 	"death 200 -V file -V block"
 	"inflight 120 -F content -T another_layout"

@@ -123,6 +123,7 @@ struct vd_config {
 	const char *on_write_error;
 	int retry_ms;		/* -1: never by itself */
 	int poll_us;
+	bool pin_memory;
 };
 
 void vd_name(char name[VD_NAME_LEN], const char *suffix);
@@ -140,6 +141,8 @@ int vd_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* kernel log: a cursor to start from, then the lines since that contain @needle */
 int vd_kmsg_open(void);
 int vd_kmsg_count(int fd, const char *needle);
+long vd_pins(void);	/* that anybody has, or -errno */
+int vd_until_pins(long n);
 long vd_now_ms(void);
 __u64 vd_now_ns(void);
 unsigned int vd_rounds(unsigned int n);	/* @n, or a part of it where time is short */

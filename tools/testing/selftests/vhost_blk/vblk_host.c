@@ -21,6 +21,35 @@
 #define NULLB		"/sys/kernel/config/nullb"
 #define ENGINE		"/run/vblk/vhost_blk.ko"	/* lib.sh inserted it from there */
 
+long vd_pins(void)
+{
+	static char text[65536];
+	long n = 0;
+	char *p;
+	int ret;
+
+	/* each processor adds up for itself */
+	ret = vd_write_file("/proc/sys/vm/stat_refresh", "1") ?: vd_read_file("/proc/vmstat", text, sizeof(text));
+	if (ret < 0)
+		return ret;
+	p = strstr(text, "nr_foll_pin_acquired ");
+	n = p ? atol(p + strlen("nr_foll_pin_acquired ")) : -ENOENT;
+	p = strstr(text, "nr_foll_pin_released ");
+	return p && n >= 0 ? n - atol(p + strlen("nr_foll_pin_released ")) : -ENOENT;
+}
+
+int vd_until_pins(long n)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+
+	while (vd_pins() != n) {
+		if (vd_now_ms() > end)
+			return -ETIMEDOUT;
+		poll(NULL, 0, 1);
+	}
+	return 0;
+}
+
 long vd_now_ms(void)
 {
 	struct timespec t;
@@ -250,6 +279,8 @@ int vd_create(const char *name, const struct vd_config *c)
 		ret = vd_attr_set(name, "retry_ms", "%d", c->retry_ms < 0 ? 0 : c->retry_ms);
 	if (!ret && c->poll_us)
 		ret = vd_attr_set(name, "poll_us", "%d", c->poll_us);
+	if (!ret && c->pin_memory)
+		ret = vd_attr_set(name, "pin_memory", "1");
 	if (!ret && c->no_discard)
 		ret = vd_attr_set(name, "discard", "0");
 	if (!ret)
