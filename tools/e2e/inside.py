@@ -37,7 +37,7 @@ def up(m):
     run("truncate", "-s", "512M", "/run/images/disk.img")
     m.file = Disk(CTL, "file", "/run/images/disk.img", num_queues=QUEUES, serial="on-a-file")
     m.block = Disk(CTL, "block", null_blk("e2e", 256), num_queues=QUEUES,
-                   serial="on-a-block-device", packed=True)
+                   serial="on-a-block-device", packed=True, pin_memory=True)
     os.makedirs("/run/small", exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", "size=8m", "small", "/run/small")
     run("truncate", "-s", "64M", "/run/small/disk.img")
@@ -46,6 +46,14 @@ def up(m):
     m.guest = Guest(m.kernel, m.initramfs, [disk.node for disk in m.disks()],
                     f"{TOP}/build/log/e2e-guest.log", cpus=QUEUES, memory="1G")
     print(f"# the guest was up after {m.guest.booted():.0f} s", flush=True)
+
+
+def pinned(m):
+    """all of the guest's memory is pinned, once: one of its disks wants it"""
+    with open(f"/proc/{m.guest.qemu.pid}/status", encoding="ascii") as f:
+        kib = int(next(line.split()[1] for line in f if line.startswith("VmPin:")))
+    # Its video memory and firmware are mapped, too.
+    assert 1 << 20 <= kib < (1 << 20) + (128 << 10), f"{kib} KiB"
 
 
 def identity(m):
@@ -179,7 +187,7 @@ def unload(m):
     run(f"{TOP}/tools/vm/insert", "--remove", *m.modules)
 
 
-TESTS = (up, identity, filesystem, reboot, fio_both, stop_cont, full_disk, system_reset, no_errors,
+TESTS = (up, pinned, identity, filesystem, reboot, fio_both, stop_cont, full_disk, system_reset, no_errors,
          from_outside, unload)
 
 
