@@ -185,10 +185,12 @@ class Peers:
             self.daemons.append(self.nodes[kind, disk])
         return self.nodes[kind, disk]
 
-    def ours(self, disk, polling=False):
-        """Our device on a disk."""
+    def ours(self, disk, polling=False, pinned=False):
+        """Our device on a disk; with pinned memory it is another one, which wants a disk to itself."""
+        disk += "-pinned" * pinned
         if ("ours", disk) not in self.nodes:
-            self.nodes["ours", disk] = Device(f"bench-{disk}", self.disk(disk), packed=1)
+            self.nodes["ours", disk] = Device(f"bench-{disk}", self.disk(disk), packed=1,
+                                              pin_memory=int(pinned))
         put(f"{self.nodes['ours', disk].path}/poll_us", POLL_US if polling else 0)
         return self.nodes["ours", disk]
 
@@ -197,10 +199,12 @@ class Peers:
         disk, argv = case["disk"], []
         if peer == "io_uring":
             return [self.disk(disk)]
-        if peer in ("ours", "ours-packed", "ours-untracked", "ours-polling"):
+        if peer == "ours-pinned" and disk != "null":
+            return None
+        if peer.startswith("ours"):
             self.load("untracked" if peer == "ours-untracked" else "vhost_blk")
             return argv + ["--packed"] * (peer == "ours-packed") + \
-                [self.ours(disk, peer == "ours-polling").node]
+                [self.ours(disk, peer == "ours-polling", peer == "ours-pinned").node]
         if peer == "vdpa_sim":
             if disk == "timer" or not self.args.sim:
                 return None
@@ -241,7 +245,7 @@ def measure(peers, case, peer, *more):
 
 # ---- what is measured ----
 
-EVERYBODY = ("io_uring", "vduse", "vhost-user", "vdpa_sim", "ours", "ours-packed")
+EVERYBODY = ("io_uring", "vduse", "vhost-user", "vdpa_sim", "ours", "ours-packed", "ours-pinned")
 TRACKING = ("vhost-user-tracked", "ours-untracked")
 POLLING = ("ours-polling",)     # where there is something to gain
 
