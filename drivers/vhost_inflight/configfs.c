@@ -63,13 +63,15 @@ static int vinf_parse(const char *page, u32 min, u32 max, bool (*ok)(u32 val), u
 	return 0;
 }
 
-/* A number in a range for which @_ok holds. */
-#define VINF_CONF_UINT(_name, _min, _max, _ok)							\
+#define VINF_CONF_SHOW(_name)									\
 static ssize_t vinf_conf_##_name##_show(struct config_item *item, char *page)			\
 {												\
 	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p._name));			\
-}												\
-												\
+}
+
+/* A number in a range for which @_ok holds. */
+#define VINF_CONF_UINT(_name, _min, _max, _ok)							\
+VINF_CONF_SHOW(_name)										\
 static ssize_t vinf_conf_##_name##_store(struct config_item *item, const char *page,		\
 					 size_t len)						\
 {												\
@@ -176,11 +178,7 @@ static ssize_t vinf_conf_live(struct vinf_conf *conf, u32 *field, u32 val, size_
 
 /* A number from 0 on. */
 #define VINF_CONF_LIVE(_name, _max, _apply)							\
-static ssize_t vinf_conf_##_name##_show(struct config_item *item, char *page)			\
-{												\
-	return sysfs_emit(page, "%u\n", READ_ONCE(vinf_conf(item)->p._name));			\
-}												\
-												\
+VINF_CONF_SHOW(_name)										\
 static ssize_t vinf_conf_##_name##_store(struct config_item *item, const char *page,		\
 					 size_t len)						\
 {												\
