@@ -169,19 +169,6 @@ static struct vinf_map *vinf_map_make(struct vhost_iotlb *tree, bool pinned)
 	return map;
 }
 
-/* Give a queue the device's picture; q->lock held. */
-void vinf_iotlb_attach(struct vinf_queue *q)
-{
-	struct vinf_map *old = q->map;
-
-	lockdep_assert_held(&q->lock);
-	vinf_pin_keep(q);
-	q->map = vinf_map_get(q->dev->iotlb.map);
-	q->data_hit = 0;
-	q->copy_hit = 0;
-	vinf_map_put(old);
-}
-
 /* The queue needs no picture any more; q->lock held. */
 void vinf_iotlb_detach(struct vinf_queue *q)
 {
@@ -189,6 +176,15 @@ void vinf_iotlb_detach(struct vinf_queue *q)
 	vinf_pin_keep(q);
 	vinf_map_put(q->map);
 	q->map = NULL;
+}
+
+/* Give a queue the device's picture, in the place of the one it has; q->lock held. */
+void vinf_iotlb_attach(struct vinf_queue *q)
+{
+	vinf_iotlb_detach(q);
+	q->map = vinf_map_get(q->dev->iotlb.map);
+	q->data_hit = 0;
+	q->copy_hit = 0;
 }
 
 /*
