@@ -743,12 +743,10 @@ TEST_F(pinned, owner_of_requests_that_are_out)
 	if (variant->state == VHOST_INFLIGHT_REQUEST_SUBMITTED) {
 		struct vd look = { .fd = vd_node_open(self->r.name, O_RDWR) };
 		struct vhost_inflight_info info = {};
-		long end = vd_now_ms() + VD_WAIT_MS;
 
 		/* its worker is gone, and the queue stopped */
-		do {
-			ASSERT_EQ(0, vd_info(&look, &info));
-		} while (info.state != VHOST_INFLIGHT_STATE_FREE && vd_now_ms() < end && !poll(NULL, 0, 1));
+		ASSERT_EQ(0, vd_until_state(&look, VHOST_INFLIGHT_STATE_FREE));
+		ASSERT_EQ(0, vd_info(&look, &info));
 		EXPECT_EQ(1, info.orphans);
 		close(look.fd);
 		EXPECT_LE(pins + all, vd_pins());
