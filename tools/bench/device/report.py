@@ -158,8 +158,8 @@ def judge(parts):
                 ratios(row, peer, figure, *who) for row in rows if belongs(row, kind)) if r]
             if medians:
                 worst = min(medians) if least else max(medians)
-                verdict(f"{kind}: {figure} {' '.join(('of', *who, '')) if who else ''}by that of {peer}",
-                        round(worst, 3), bound, least,
+                ours = f"of {who[0]} " if who else ""
+                verdict(f"{kind}: {figure} {ours}by that of {peer}", round(worst, 3), bound, least,
                         worst >= bound if least else worst <= bound)
         if part["plan"] != "icount":
             continue
