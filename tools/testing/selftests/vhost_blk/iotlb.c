@@ -665,34 +665,17 @@ static bool has_data(int fd, off_t off, size_t len)
 	return ok;
 }
 
-/* Until one is as it must be. */
-static bool one_is(struct vd *d, __u8 state)
-{
-	long end = vd_now_ms() + VD_WAIT_MS;
-	struct vhost_inflight_request r;
-
-	do {
-		struct vhost_inflight_requests arg = {
-			.size = sizeof(arg), .room = 1, .request_size = sizeof(r), .requests = (uintptr_t)&r,
-		};
-
-		if (!vd_ioctl(d, VHOST_INFLIGHT_GET_REQUESTS, &arg) && arg.count == 1 && r.state == state)
-			return true;
-		poll(NULL, 0, 1);
-	} while (vd_now_ms() < end);
-	return false;
-}
-
 /* The memory goes while the disk has it: the answer gets to the pages that it was for. */
 TEST_F(pinned, memory_of_requests_that_are_out)
 {
+	struct vhost_inflight_request req;
 	struct vd *d = &self->r.d;
 	unsigned int i;
 
 	ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
 	ASSERT_LE(0, vd_submit(self->q, VD_T_IN, DISK / 1024, &(struct vd_buf){ self->at, 65536, true }, 1, VD_DIRECT));
 	vd_kick(self->q);
-	ASSERT_TRUE(one_is(d, variant->state));
+	ASSERT_EQ(0, vd_settled(d, 0, &req, 1, variant->state));
 	/* more than once: each picture but the first has none of them */
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(72, vd_msg(d, VHOST_IOTLB_INVALIDATE, self->at, 65536, NULL, 0));
@@ -712,6 +695,7 @@ TEST_F(pinned, memory_of_requests_that_are_out)
 TEST_F(pinned, owner_of_requests_that_are_out)
 {
 	const long all = (MEM + 65536) / 4096;
+	struct vhost_inflight_request req;
 	struct vd *d = &self->r.d;
 	long pins;
 	pid_t pid;
@@ -732,7 +716,7 @@ TEST_F(pinned, owner_of_requests_that_are_out)
 		    vd_submit(v.q[0], VD_T_IN, DISK / 1024, &(struct vd_buf){ self->at, 4096, true }, 1, VD_DIRECT) < 0)
 			_exit(1);
 		vd_kick(v.q[0]);
-		if (!one_is(&v, variant->state) || write(fds[1], "", 1) != 1)
+		if (vd_settled(&v, 0, &req, 1, variant->state) || write(fds[1], "", 1) != 1)
 			_exit(2);
 		pause();
 	}

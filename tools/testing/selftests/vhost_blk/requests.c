@@ -54,34 +54,6 @@ FIXTURE_TEARDOWN_PARENT(requests)
 	EXPECT_EQ(0, vd_rig_free(&self->r));
 }
 
-/* How many there are, or -errno. */
-static int look(struct vd *d, unsigned int queue, struct vhost_inflight_request *r)
-{
-	struct vhost_inflight_requests arg = {
-		.size = sizeof(arg), .index = queue, .request_size = sizeof(*r), .room = ROOM,
-		.requests = (unsigned long)r,
-	};
-	int ret = vd_ioctl(d, VHOST_INFLIGHT_GET_REQUESTS, &arg);
-
-	return ret ?: (int)arg.count;
-}
-
-/* Until there are @n, all of them in @state. */
-static int settled(struct vd *d, unsigned int queue, struct vhost_inflight_request *r, int n, __u8 state)
-{
-	long end = vd_now_ms() + VD_WAIT_MS;
-	int got, i;
-
-	do {
-		got = look(d, queue, r);
-		for (i = 0; i < got && r[i].state == state; i++)
-			;
-		if (got < 0 || (got == n && i == n))
-			return got < 0 ? got : 0;
-	} while (vd_now_ms() < end);
-	return -ETIMEDOUT;
-}
-
 static const struct vhost_inflight_request *find(const struct vhost_inflight_request *r, int n, int id)
 {
 	for (; n; n--, r++)
@@ -133,9 +105,9 @@ TEST_F(requests, on_a_disk_that_stands_still)
 
 	ASSERT_EQ(0, make(&self->r, VD_DM_WAIT, variant->packed, variant->in_order));
 	q = d->q[1];
-	EXPECT_EQ(0, look(d, 1, self->got));
+	EXPECT_EQ(0, vd_requests(d, 1, self->got, ROOM));
 	ASSERT_EQ(0, vd_rw(q, VD_T_OUT, 0, d->mem[0].iova + d->mem[0].size - 4096, 512));
-	EXPECT_EQ(0, look(d, 1, self->got));
+	EXPECT_EQ(0, vd_requests(d, 1, self->got, ROOM));
 	begin = vd_now_ms();
 	ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
 	for (i = 0; i < NR_REQS; i++) {
@@ -143,8 +115,8 @@ TEST_F(requests, on_a_disk_that_stands_still)
 		ASSERT_LE(0, head[i]);
 	}
 	vd_kick(q);
-	ASSERT_EQ(0, settled(d, 1, self->got, NR_REQS, VHOST_INFLIGHT_REQUEST_SUBMITTED));
-	EXPECT_EQ(0, look(d, 0, again));
+	ASSERT_EQ(0, vd_settled(d, 1, self->got, NR_REQS, VHOST_INFLIGHT_REQUEST_SUBMITTED));
+	EXPECT_EQ(0, vd_requests(d, 0, again, ROOM));
 	for (i = 0; i < NR_REQS; i++) {
 		r = find(self->got, NR_REQS, head[i]);
 		ASSERT_NE(NULL, r);
@@ -161,14 +133,14 @@ TEST_F(requests, on_a_disk_that_stands_still)
 	/* they age */
 	begin = vd_now_ms() + VD_WAIT_MS;
 	do {
-		ASSERT_EQ(NR_REQS, look(d, 1, again));
+		ASSERT_EQ(NR_REQS, vd_requests(d, 1, again, ROOM));
 		r = find(again, NR_REQS, head[0]);
 		before = find(self->got, NR_REQS, head[0]);
 	} while (r->age_ms < before->age_ms + 100 && vd_now_ms() < begin);
 	EXPECT_LE(before->age_ms + 100, r->age_ms);
 	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
 	ASSERT_EQ(0, vd_wait(q, NR_REQS, VD_WAIT_MS));
-	EXPECT_EQ(0, settled(d, 1, self->got, 0, 0));
+	EXPECT_EQ(0, vd_settled(d, 1, self->got, 0, 0));
 	free(again);
 }
 
@@ -185,7 +157,7 @@ TEST_F(requests, counters_are_those_of_the_region)
 	for (i = 0; i < n; i++)
 		ASSERT_LE(0, put(d->q[0], i % NR_REQS));
 	vd_kick(d->q[0]);
-	ASSERT_EQ(0, settled(d, 0, self->got, n, VHOST_INFLIGHT_REQUEST_SUBMITTED));
+	ASSERT_EQ(0, vd_settled(d, 0, self->got, n, VHOST_INFLIGHT_REQUEST_SUBMITTED));
 	for (i = 0; i < n; i++) {
 		const struct vhost_inflight_request *r = &self->got[i];
 
@@ -218,7 +190,7 @@ TEST_F(requests, refused)
 	for (i = 0; i < 3; i++)
 		ASSERT_LE(0, put(d->q[0], i));
 	vd_kick(d->q[0]);
-	EXPECT_EQ(0, settled(d, 0, self->got, 3, VHOST_INFLIGHT_REQUEST_REFUSED));
+	EXPECT_EQ(0, vd_settled(d, 0, self->got, 3, VHOST_INFLIGHT_REQUEST_REFUSED));
 	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
 	ASSERT_EQ(0, vd_wait(d->q[0], 3, VD_WAIT_MS));
 }
@@ -246,7 +218,7 @@ TEST_F(requests, done_before_their_turn)
 	vd_kick(q);
 	end = vd_now_ms() + VD_WAIT_MS;
 	do {
-		got = look(d, 0, self->got);
+		got = vd_requests(d, 0, self->got, ROOM);
 		for (i = 0; i < 3 && got == n; i++) {
 			const struct vhost_inflight_request *r = find(self->got, n, head[i]);
 
@@ -281,7 +253,7 @@ TEST_F(requests, what_is_no_request)
 	ASSERT_LE(0, head);
 	vd_kick(d->q[0]);
 	ASSERT_EQ(1, vd_poll_fd(d->q[0]->err, VD_WAIT_MS));
-	ASSERT_EQ(1, look(d, 0, self->got));
+	ASSERT_EQ(1, vd_requests(d, 0, self->got, ROOM));
 	EXPECT_EQ(head, self->got[0].id);
 	EXPECT_EQ(~0U, self->got[0].type);
 	EXPECT_EQ(VHOST_INFLIGHT_REQUEST_DONE, self->got[0].state);
@@ -324,7 +296,7 @@ TEST_F(requests, of_a_queue_that_never_rests)
 	while (!__atomic_load_n(&b.ended, __ATOMIC_RELAXED) && vd_now_ms() < end)
 		;
 	for (i = 0; i < vd_rounds(40); i++)
-		EXPECT_LE(0, look(b.d, 0, self->got)) TH_LOG("look %d", i);
+		EXPECT_LE(0, vd_requests(b.d, 0, self->got, ROOM)) TH_LOG("look %d", i);
 	b.stop = 1;
 	pthread_join(thread, NULL);
 	EXPECT_TRUE(b.ended);
@@ -446,7 +418,7 @@ TEST_F(requests, orphans)
 	}
 	d->fd = vd_node_open(self->r.name, O_RDWR);
 	ASSERT_LE(0, d->fd);
-	ASSERT_EQ(0, settled(d, 0, self->got, 3, VHOST_INFLIGHT_REQUEST_SUBMITTED));
+	ASSERT_EQ(0, vd_settled(d, 0, self->got, 3, VHOST_INFLIGHT_REQUEST_SUBMITTED));
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(0, self->got[i].flags & VHOST_INFLIGHT_REQUEST_ORPHAN);
 	kill(pid, SIGKILL);
@@ -456,12 +428,12 @@ TEST_F(requests, orphans)
 		ASSERT_EQ(0, vd_info(d, &info));
 	} while (info.owner_pid && vd_now_ms() < end);
 	/* what had not reached the disk was taken back */
-	got = look(d, 0, self->got);
+	got = vd_requests(d, 0, self->got, ROOM);
 	EXPECT_EQ(info.orphans, got);
 	for (i = 0; i < got; i++)
 		EXPECT_TRUE(self->got[i].flags & VHOST_INFLIGHT_REQUEST_ORPHAN);
 	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
-	EXPECT_EQ(0, settled(d, 0, self->got, 0, 0));
+	EXPECT_EQ(0, vd_settled(d, 0, self->got, 0, 0));
 	close(d->fd);
 }
 
@@ -487,7 +459,7 @@ TEST_F(requests, arguments)
 	for (i = 0; i < 3; i++)
 		ASSERT_LE(0, put(d->q[0], i));
 	vd_kick(d->q[0]);
-	ASSERT_EQ(0, settled(d, 0, self->got, 3, VHOST_INFLIGHT_REQUEST_SUBMITTED));
+	ASSERT_EQ(0, vd_settled(d, 0, self->got, 3, VHOST_INFLIGHT_REQUEST_SUBMITTED));
 
 	arg = good;
 	arg.index = QUEUES;

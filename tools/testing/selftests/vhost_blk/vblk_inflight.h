@@ -3,6 +3,8 @@
 #ifndef VBLK_INFLIGHT_H
 #define VBLK_INFLIGHT_H
 
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
@@ -121,6 +123,34 @@ static inline ino_t vd_inflight_ino(struct vd *d)
 	ino = vd_ino(arg.fd);
 	close(arg.fd);
 	return ino;
+}
+
+/* Of a queue, how many there are, or -errno. */
+static inline int vd_requests(struct vd *d, unsigned int queue, struct vhost_inflight_request *r, unsigned int room)
+{
+	struct vhost_inflight_requests arg = {
+		.size = sizeof(arg), .index = queue, .request_size = sizeof(*r), .room = room,
+		.requests = (unsigned long)r,
+	};
+	int ret = vd_ioctl(d, VHOST_INFLIGHT_GET_REQUESTS, &arg);
+
+	return ret ?: (int)arg.count;
+}
+
+/* Until there are @n in a queue, all of them in @state; they are in @r then. */
+static inline int vd_settled(struct vd *d, unsigned int queue, struct vhost_inflight_request *r, int n, __u8 state)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	int got, i;
+
+	do {
+		got = vd_requests(d, queue, r, n);
+		for (i = 0; got == n && i < n && r[i].state == state; i++)
+			;
+		if (got < 0 || (got == n && i == n))
+			return got < 0 ? got : 0;
+	} while (vd_now_ms() < end && !poll(NULL, 0, 1));
+	return -ETIMEDOUT;
 }
 
 #endif /* VBLK_INFLIGHT_H */

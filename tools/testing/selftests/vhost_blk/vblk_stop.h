@@ -149,18 +149,6 @@ static inline int vd_until_parked(struct vd *d, __u32 n)
 	return -ETIMEDOUT;
 }
 
-/* Of a queue, how many there are, or -errno. */
-static inline int vd_requests(struct vd *d, unsigned int queue, struct vhost_inflight_request *r, unsigned int room)
-{
-	struct vhost_inflight_requests arg = {
-		.size = sizeof(arg), .index = queue, .request_size = sizeof(*r), .room = room,
-		.requests = (unsigned long)r,
-	};
-	int ret = vd_ioctl(d, VHOST_INFLIGHT_GET_REQUESTS, &arg);
-
-	return ret ?: (int)arg.count;
-}
-
 /* ---- a guest ---- */
 
 #define VD_GUEST_DISK	(16 << 20)
