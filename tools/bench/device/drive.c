@@ -118,11 +118,13 @@ static void calls_all(bool on, const bool packed)
 		ring_calls(queues[i], on, packed);
 }
 
-static __always_inline void drive(const bool packed)
+static void prepare(const bool packed)
 {
-	static struct result measured;
-	unsigned int out;
-
+	for (unsigned int i = 0; i < nr_targets; i++)
+		for (unsigned int j = 0; j < opt.queues; j++) {
+			queues[nr_queues] = &target[i].queue[j];
+			queue_blocks[nr_queues++] = target[i].blocks;
+		}
 	for (unsigned int i = 0; i < nr_queues; i++) {
 		if (packed)
 			packed_prepare(queues[i]);
@@ -130,6 +132,14 @@ static __always_inline void drive(const bool packed)
 			split_prepare(queues[i]);
 		ring_calls(queues[i], false, packed);
 	}
+}
+
+static __always_inline void drive(const bool packed)
+{
+	static struct result measured;
+	unsigned int out;
+
+	prepare(packed);
 	measure_begin();
 	for (;;) {
 		unsigned int n = 0;
@@ -161,13 +171,20 @@ static __always_inline void drive(const bool packed)
 
 void drive_rings(void)
 {
-	for (unsigned int i = 0; i < nr_targets; i++)
-		for (unsigned int j = 0; j < opt.queues; j++) {
-			queues[nr_queues] = &target[i].queue[j];
-			queue_blocks[nr_queues++] = target[i].blocks;
-		}
 	if (opt.packed)
 		drive(true);
 	else
 		drive(false);
+}
+
+void drive_fill(void)
+{
+	prepare(opt.packed);
+	for (unsigned int i = 0; i < nr_queues; i++)
+		fill(queues[i], queue_blocks[i], opt.packed);
+}
+
+unsigned int drive_reap(void)
+{
+	return reap_all(opt.packed);
 }

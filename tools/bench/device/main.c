@@ -27,6 +27,7 @@ struct target target[MAX_TARGETS];
 unsigned int nr_targets;
 int call_fd = -1;
 
+static struct recovery recovery;
 static bool json;
 
 static const char help[] =
@@ -54,10 +55,14 @@ static const char help[] =
 	"  --sparse G         and G GiB more in one mapping, in which nothing is\n"
 	"  --time S           measure for S seconds (1), after a warm-up\n"
 	"  --warmup S         of S seconds (0.2)\n"
+	"  --idle S           then look for S seconds at what the device does while it has nothing to do\n"
 	"  --requests N       measure N requests at least, however long it takes\n"
 	"  --cpu WHO          processor time of that process, or of the threads whose names begin so, is the\n"
 	"                     device's. Other threads of our own process are anyway: the kernel's workers.\n"
 	"                     May be given several times\n"
+	"  --recover COMMAND  measure something else: a disk that fails all requests, of a device that parks\n"
+	"                     them, is given --depth of each queue; a stop preserves them; the owner goes; COMMAND\n"
+	"                     heals the disk; and the next owner goes on from the inflight region\n"
 	"  --json             one object, for programs\n"
 	"\n"
 	"Exit status: 0; 1 something failed, or a request did; 2 usage.\n";
@@ -122,6 +127,7 @@ static const struct {
 	{ "sparse", NULL, &gib, 1, 65536 },
 	{ "time", NULL, &opt.time, 0.01, 86400 },
 	{ "warmup", NULL, &opt.warmup, 0, 86400 },
+	{ "idle", NULL, &opt.idle, 0, 86400 },
 	{ "requests", NULL, &count, 1, 1e15 },
 };
 
@@ -141,7 +147,7 @@ static const struct {
 	{ "json", &json, true },
 };
 
-enum { NUMBER = 0x100, FLAG = 0x200, MIX = 0x300, CPU };
+enum { NUMBER = 0x100, FLAG = 0x200, MIX = 0x300, CPU, RECOVER };
 
 static void take(int c, const char *arg)
 {
@@ -168,6 +174,9 @@ static void take(int c, const char *arg)
 		if (opt.nr_cpu == MAX_CPUS)
 			misuse("at most %u --cpu", MAX_CPUS);
 		opt.cpu[opt.nr_cpu++] = arg;
+	} else if (c == RECOVER) {
+		opt.recover = arg;
+		opt.inflight = true;
 	} else if (c == 'h') {
 		fputs(help, stdout);
 		exit(0);
@@ -178,9 +187,10 @@ static void take(int c, const char *arg)
 
 static void parse(int argc, char **argv)
 {
-	struct option options[ARRAY_SIZE(numbers) + ARRAY_SIZE(flags) + 4] = {
-		{ "mix", 1, NULL, MIX }, { "cpu", 1, NULL, CPU }, { "help", 0, NULL, 'h' },
-	}, *o = &options[3];
+	struct option options[ARRAY_SIZE(numbers) + ARRAY_SIZE(flags) + 5] = {
+		{ "mix", 1, NULL, MIX }, { "cpu", 1, NULL, CPU },
+		{ "recover", 1, NULL, RECOVER }, { "help", 0, NULL, 'h' },
+	}, *o = &options[4];
 	int c;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(numbers); i++)
@@ -199,6 +209,8 @@ static void parse(int argc, char **argv)
 		misuse("a ring of %u has no room for %u requests", opt.ring, opt.depth);
 	if (argc - optind < 1 || argc - optind > MAX_TARGETS)
 		misuse("1 to %u targets", MAX_TARGETS);
+	if (opt.recover && argc - optind != 1)
+		misuse("--recover is for one target");
 	while (optind < argc)
 		target[nr_targets++].path = argv[optind++];
 }
@@ -285,8 +297,14 @@ static void run(void)
 			    mem.base + meta + i * opt.queues * opt.depth * stride, stride);
 	for (unsigned int i = 0; i < nr_targets; i++)
 		kinds[kind].start(&target[i]);
+	if (opt.recover) {
+		recovery = recover(&target[0]);
+		return;
+	}
 	drive_rings();
 	measure_over();
+	if (opt.idle > 0)
+		measure_idle();
 	for (unsigned int i = 0; i < nr_targets; i++)
 		kinds[kind].stop(&target[i]);
 }
@@ -306,12 +324,42 @@ static double target_us(size_t member)
 	return sum / nr_targets;
 }
 
+struct figure {
+	const char *name;
+	double value;
+};
+
+static void show(const struct figure *figures, unsigned int n)
+{
+	printf(json ? "{\"kind\": \"%s\", \"target\": \"%s\"" : "%s %s\n",
+	       kinds[target[0].kind].name, target[0].path);
+	for (unsigned int i = 0; i < n; i++)
+		printf(json ? ", \"%s\": %.12g" : "  %-10s %.10g\n", figures[i].name,
+		       figures[i].value);
+	if (json)
+		puts("}");
+}
+
+static void report_recovery(void)
+{
+	const struct figure figures[] = {
+		{ "queues", opt.queues },
+		{ "depth", opt.depth },
+		{ "packed", opt.packed },
+		{ "kept", recovery.kept },
+		{ "stop_us", recovery.stop_ns / 1000.0 },
+		{ "begun_us", recovery.begun_ns / 1000.0 },
+		{ "start_us", recovery.start_ns / 1000.0 },
+		{ "first_us", recovery.first_ns / 1000.0 },
+		{ "all_us", recovery.all_ns / 1000.0 },
+	};
+
+	show(figures, ARRAY_SIZE(figures));
+}
+
 static void report(void)
 {
-	const struct {
-		const char *name;
-		double value;
-	} figures[] = {
+	const struct figure figures[] = {
 		{ "targets", nr_targets },
 		{ "queues", opt.queues },
 		{ "depth", opt.depth },
@@ -339,15 +387,11 @@ static void report(void)
 		{ "start_us", target_us(offsetof(struct target, start_ns)) },
 		{ "map_us", target_us(offsetof(struct target, map_ns)) },
 		{ "stop_us", target_us(offsetof(struct target, stop_ns)) },
+		{ "idle_us", res.idle_ns / 1000.0 },
+		{ "idle_sleeps", res.idle_sleeps },
 	};
 
-	printf(json ? "{\"kind\": \"%s\", \"target\": \"%s\"" : "%s %s\n",
-	       kinds[target[0].kind].name, target[0].path);
-	for (unsigned int i = 0; i < ARRAY_SIZE(figures); i++)
-		printf(json ? ", \"%s\": %.12g" : "  %-10s %.10g\n", figures[i].name,
-		       figures[i].value);
-	if (json)
-		puts("}");
+	show(figures, ARRAY_SIZE(figures));
 }
 
 int main(int argc, char **argv)
@@ -366,7 +410,13 @@ int main(int argc, char **argv)
 		if (!t->blocks)
 			die("%s is empty", t->path);
 	}
+	if (opt.recover && target[0].kind != KIND_VDPA)
+		misuse("--recover is for a vhost-blk device");
 	run();
+	if (opt.recover) {
+		report_recovery();
+		return 0;
+	}
 	report();
 	if (res.errors)
 		die("%llu requests failed", (unsigned long long)res.errors);

@@ -86,10 +86,37 @@ static bool read_line(const char *path, char *buf, size_t size)
 	return ok;
 }
 
-/* Of all threads of a process but @but; with @comm only those whose name begins so. */
-static uint64_t threads_ns(const char *pid, const char *comm, long but)
+/* Nanoseconds on a processor. */
+static uint64_t thread_ns(const char *task)
 {
 	char path[320], line[128];
+
+	snprintf(path, sizeof(path), "%s/schedstat", task);
+	return read_line(path, line, sizeof(line)) ? strtoull(line, NULL, 10) : 0;
+}
+
+/* How often it went to sleep. */
+static uint64_t thread_sleeps(const char *task)
+{
+	static const char key[] = "voluntary_ctxt_switches:";
+	char path[320], line[128];
+	uint64_t n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/status", task);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, sizeof(key) - 1))
+			n = strtoull(line + sizeof(key) - 1, NULL, 10);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* The sum over all threads of a process but @but; with @comm only of those whose name begins so. */
+static uint64_t threads(const char *pid, const char *comm, long but, uint64_t (*figure)(const char *task))
+{
+	char path[300], name[320], line[128];
 	struct dirent *e;
 	uint64_t sum = 0;
 	DIR *dir;
@@ -101,13 +128,11 @@ static uint64_t threads_ns(const char *pid, const char *comm, long but)
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.' || atol(e->d_name) == but)
 			continue;
-		snprintf(path, sizeof(path), "/proc/%s/task/%s/comm", pid, e->d_name);
-		if (comm && (!read_line(path, line, sizeof(line)) ||
-			     strncmp(line, comm, strlen(comm))))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/task/%s/schedstat", pid, e->d_name);
-		if (read_line(path, line, sizeof(line)))
-			sum += strtoull(line, NULL, 10);
+		snprintf(path, sizeof(path), "/proc/%s/task/%s", pid, e->d_name);
+		snprintf(name, sizeof(name), "%s/comm", path);
+		if (!comm || (read_line(name, line, sizeof(line)) &&
+			      !strncmp(line, comm, strlen(comm))))
+			sum += figure(path);
 	}
 	closedir(dir);
 	return sum;
@@ -123,7 +148,7 @@ static uint64_t named_ns(const char *comm)
 		return 0;
 	while ((e = readdir(dir)))
 		if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
-			sum += threads_ns(e->d_name, comm, 0);
+			sum += threads(e->d_name, comm, 0, thread_ns);
 	closedir(dir);
 	return sum;
 }
@@ -131,13 +156,13 @@ static uint64_t named_ns(const char *comm)
 /* Our other threads are the device's: a worker in the kernel is a thread of its owner. */
 static uint64_t device_ns(void)
 {
-	uint64_t sum = threads_ns("self", NULL, syscall(SYS_gettid));
+	uint64_t sum = threads("self", NULL, syscall(SYS_gettid), thread_ns);
 
 	for (unsigned int i = 0; i < opt.nr_cpu; i++) {
 		const char *who = opt.cpu[i];
 		bool named = who[strspn(who, "0123456789")];
 
-		sum += named ? named_ns(who) : threads_ns(who, NULL, 0);
+		sum += named ? named_ns(who) : threads(who, NULL, 0, thread_ns);
 	}
 	return sum;
 }
@@ -227,6 +252,20 @@ void measure_over(void)
 	struct itimerval off = { 0 };
 
 	setitimer(ITIMER_REAL, &off, NULL);
+}
+
+void measure_idle(void)
+{
+	struct timespec rest = {
+		.tv_sec = opt.idle, .tv_nsec = (opt.idle - (time_t)opt.idle) * 1e9,
+	};
+	long us = syscall(SYS_gettid);
+
+	res.idle_sleeps = threads("self", NULL, us, thread_sleeps);
+	res.idle_ns = threads("self", NULL, us, thread_ns);
+	nanosleep(&rest, NULL);
+	res.idle_ns = threads("self", NULL, us, thread_ns) - res.idle_ns;
+	res.idle_sleeps = threads("self", NULL, us, thread_sleeps) - res.idle_sleeps;
 }
 
 void measure_alive(void)

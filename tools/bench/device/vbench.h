@@ -31,20 +31,23 @@
  * @requests: how many; 0: by time
  * @warmup: seconds that do not count
  * @time: seconds that do
+ * @idle: seconds after these in which the device has nothing to do
  * @evented: wait for calls, else poll
  * @packed: packed rings
  * @indirect: indirect descriptors also where the ring has room for others
  * @no_event_idx: do not take VIRTIO_RING_F_EVENT_IDX
  * @inflight: give the device a region to track what is in flight
  * @iopoll: io_uring polls the disk
+ * @recover: a command that heals the disk; see recover.c
  * @cpu: whose processor time is the device's: pid, or name of threads
  * @nr_cpu: how many
  */
 struct options {
 	unsigned int depth, block, reads, queues, batch, ring, maps;
 	uint64_t sparse, requests;
-	double warmup, time;
+	double warmup, time, idle;
 	bool evented, packed, indirect, no_event_idx, inflight, iopoll;
+	const char *recover;
 	const char *cpu[MAX_CPUS];
 	unsigned int nr_cpu;
 };
@@ -120,6 +123,7 @@ struct queue {
  * @start_ns: from opening it until it runs
  * @map_ns: of that, telling it of guest memory
  * @stop_ns: from telling it to stop until it has
+ * @inflight_fd: of the region that it was given; -1: none yet
  */
 struct target {
 	const char *path;
@@ -141,6 +145,9 @@ void queue_make(struct queue *q, uint8_t *meta, uint8_t *data, uint64_t data_str
 void vdpa_open(struct target *t);
 void vdpa_start(struct target *t);
 void vdpa_stop(struct target *t);
+/* An ioctl that has to succeed; @what is its name. */
+void vdpa_call(const struct target *t, const char *what, unsigned long cmd, void *arg);
+#define VDPA_CALL(t, cmd, arg)	vdpa_call(t, #cmd, cmd, arg)
 void vuser_open(struct target *t);
 void vuser_start(struct target *t);
 void vuser_stop(struct target *t);
@@ -161,9 +168,12 @@ uint64_t choose_features(const struct target *t, uint64_t offered, uint64_t must
  * @client_ns: processor time of the thread that drives
  * @device_ns: of the device's threads, and of those that --cpu names
  * @max: longest latency in clock ticks
+ * @idle_ns: processor time of the device's threads while it had nothing to do
+ * @idle_sleeps: how often they went to sleep meanwhile
  */
 struct result {
 	uint64_t requests, kicks, calls, errors, ns, client_ns, device_ns, max;
+	uint64_t idle_ns, idle_sleeps;
 	uint64_t hist[HIST_BUCKETS];
 };
 
@@ -216,13 +226,35 @@ bool measure_tick(uint64_t done);
 /* Nothing came back for so long that nothing will. */
 void measure_alive(void);
 void measure_over(void);
+/* Then, for &options.idle seconds: what does a device do that has nothing to do? */
+void measure_idle(void);
 
 /* ---- who drives ---- */
 
 void drive_rings(void);
+/* All that there is room for, of every queue; what is back of it now. */
+void drive_fill(void);
+unsigned int drive_reap(void);
 void uring_open(struct target *t);
 void uring_drive(uint8_t *data, uint64_t stride);
 uint64_t random_block(uint64_t blocks);
 bool random_read(void);
+
+/* ---- recover.c ---- */
+
+/**
+ * struct recovery - a stop that preserves, and a start from the region
+ * @kept: requests in the region, of all queues
+ * @stop_ns: from telling the device to stop until it stands still
+ * @begun_ns: when the next owner opened the device, by CLOCK_MONOTONIC
+ * @start_ns: from then until it runs
+ * @first_ns: until the first request was back
+ * @all_ns: until all were
+ */
+struct recovery {
+	uint64_t kept, stop_ns, begun_ns, start_ns, first_ns, all_ns;
+};
+
+struct recovery recover(struct target *t);
 
 #endif

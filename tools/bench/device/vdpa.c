@@ -17,17 +17,15 @@
 
 #define S_READY	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
 
-static void call(const struct target *t, const char *what, unsigned long cmd, void *arg)
+void vdpa_call(const struct target *t, const char *what, unsigned long cmd, void *arg)
 {
 	if (ioctl(t->fd, cmd, arg) < 0)
 		die("%s: %s: %s", t->path, what, strerror(errno));
 }
 
-#define CALL(t, cmd, arg)	call(t, #cmd, cmd, arg)
-
 static void set_status(const struct target *t, uint8_t status)
 {
-	CALL(t, VHOST_VDPA_SET_STATUS, &status);
+	VDPA_CALL(t, VHOST_VDPA_SET_STATUS, &status);
 }
 
 static void message(const struct target *t, const struct vhost_iotlb_msg *iotlb)
@@ -70,7 +68,7 @@ static uint64_t capacity(const struct target *t)
 	if (!config)
 		die("no memory");
 	config->len = sizeof(buf[0]);
-	CALL(t, VHOST_VDPA_GET_CONFIG, config);
+	VDPA_CALL(t, VHOST_VDPA_GET_CONFIG, config);
 	memcpy(buf, config->buf, sizeof(buf[0]));
 	free(config);
 	return buf[0];
@@ -83,7 +81,7 @@ void vdpa_open(struct target *t)
 	t->fd = open(t->path, O_RDWR | O_CLOEXEC);
 	if (t->fd < 0)
 		die("%s can't be opened: %s", t->path, strerror(errno));
-	CALL(t, VHOST_GET_FEATURES, &offered);
+	VDPA_CALL(t, VHOST_GET_FEATURES, &offered);
 	t->features = choose_features(t, offered, must);
 	t->blocks = capacity(t) * SECTOR / opt.block;
 }
@@ -100,32 +98,37 @@ static void start_queue(const struct target *t, unsigned int i)
 		.avail_user_addr = iova_of(q->driver), .used_user_addr = iova_of(q->device),
 	};
 
-	CALL(t, VHOST_SET_VRING_NUM, &num);
-	CALL(t, VHOST_SET_VRING_BASE, &base);
-	CALL(t, VHOST_SET_VRING_ADDR, &addr);
-	CALL(t, VHOST_SET_VRING_KICK, &kick);
-	CALL(t, VHOST_SET_VRING_CALL, &irq);
-	CALL(t, VHOST_VDPA_SET_VRING_ENABLE, &on);
+	VDPA_CALL(t, VHOST_SET_VRING_NUM, &num);
+	VDPA_CALL(t, VHOST_SET_VRING_BASE, &base);
+	VDPA_CALL(t, VHOST_SET_VRING_ADDR, &addr);
+	VDPA_CALL(t, VHOST_SET_VRING_KICK, &kick);
+	VDPA_CALL(t, VHOST_SET_VRING_CALL, &irq);
+	VDPA_CALL(t, VHOST_VDPA_SET_VRING_ENABLE, &on);
 }
 
-/* Ours always tracks: with this it does so in a file that came from somebody else. */
+/*
+ * Ours always tracks: with this it does so in a file that came from somebody else, or goes on with what is
+ * in the one that it had.
+ */
 static void give_region(struct target *t)
 {
 	struct vhost_inflight_info info = { .size = sizeof(info) };
 	struct vhost_inflight_fd arg = { .size = sizeof(arg) };
 	uint64_t stride;
 
-	CALL(t, VHOST_INFLIGHT_GET_INFO, &info);
+	VDPA_CALL(t, VHOST_INFLIGHT_GET_INFO, &info);
 	stride = opt.packed ? VHOST_INFLIGHT_STRIDE_PACKED(info.queue_size) :
 			      VHOST_INFLIGHT_STRIDE_SPLIT(info.queue_size);
 	arg.num_queues = info.num_queues;
 	arg.queue_size = info.queue_size;
 	arg.mmap_size = stride * info.num_queues;
-	arg.fd = memfd_create("inflight", MFD_CLOEXEC);
-	if (arg.fd < 0 || ftruncate(arg.fd, arg.mmap_size))
-		die("no memory for the inflight region: %s", strerror(errno));
-	CALL(t, VHOST_INFLIGHT_SET_FD, &arg);
-	t->inflight_fd = arg.fd;
+	if (t->inflight_fd < 0) {
+		t->inflight_fd = memfd_create("inflight", MFD_CLOEXEC);
+		if (t->inflight_fd < 0 || ftruncate(t->inflight_fd, arg.mmap_size))
+			die("no memory for the inflight region: %s", strerror(errno));
+	}
+	arg.fd = t->inflight_fd;
+	VDPA_CALL(t, VHOST_INFLIGHT_SET_FD, &arg);
 }
 
 void vdpa_start(struct target *t)
@@ -133,15 +136,16 @@ void vdpa_start(struct target *t)
 	uint64_t begin = now_ns(), backend = 0, mapped;
 	bool batch;
 
-	CALL(t, VHOST_SET_OWNER, NULL);
+	VDPA_CALL(t, VHOST_SET_OWNER, NULL);
 	set_status(t, 0);
-	CALL(t, VHOST_GET_BACKEND_FEATURES, &backend);
-	backend &= BIT(VHOST_BACKEND_F_IOTLB_MSG_V2) | BIT(VHOST_BACKEND_F_IOTLB_BATCH);
-	CALL(t, VHOST_SET_BACKEND_FEATURES, &backend);
+	VDPA_CALL(t, VHOST_GET_BACKEND_FEATURES, &backend);
+	backend &= BIT(VHOST_BACKEND_F_IOTLB_MSG_V2) | BIT(VHOST_BACKEND_F_IOTLB_BATCH) |
+		   (opt.recover ? BIT(VHOST_INFLIGHT_BACKEND_F_STOP) : 0);
+	VDPA_CALL(t, VHOST_SET_BACKEND_FEATURES, &backend);
 	batch = backend & BIT(VHOST_BACKEND_F_IOTLB_BATCH);
 	set_status(t, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	set_status(t, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	CALL(t, VHOST_SET_FEATURES, &t->features);
+	VDPA_CALL(t, VHOST_SET_FEATURES, &t->features);
 	set_status(t, S_READY);
 	mapped = now_ns();
 	map_all(t, batch);
