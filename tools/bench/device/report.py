@@ -14,6 +14,7 @@ TARGETS = (
     ("polled, depth 32 and 128, null", "iops", "vhost-user", 1.5),
     ("polled, depth 32 and 128, null", "iops", "vdpa_sim", 1.2),
     ("evented, depth 1, timer", "mean_us", "io_uring", 1.25),
+    ("evented, depth 1, timer", "mean_us", "io_uring", 1.25, "ours-polling"),
     ("evented, depth 1, null", "mean_us", "vduse", 1.0),
     ("evented, depth 1, null", "mean_us", "vhost-user", 1.0),
     ("evented, depth 1, null", "mean_us", "vdpa_sim", 1.0),
@@ -21,7 +22,11 @@ TARGETS = (
 ICOUNT_TARGETS = (("vduse", 0.5), ("vhost-user", 0.5))
 # 90 % of the floor, where client and device have a processor each: then the device is what it waits for.
 FLOOR_TARGET = 1.11
+AXES = ("queues", "devices", "maps", "sparse")
 TRACKING_TARGET = 60
+# In the order of plots.
+PEERS = ("io_uring", "vduse", "vhost-user", "vhost-user-tracked", "vdpa_sim", "ours", "ours-untracked",
+         "ours-packed", "ours-polling", "ours-pinned")
 
 
 def belongs(row, kind):
@@ -119,11 +124,31 @@ def many(devices, unit):
     table(lines)
 
 
+def recovery(rows, unit):
+    """A stop that preserves, and the next owner."""
+    print(f"a stop that preserves, and from the next owner's open(), {unit}")
+    lines = [("queues x requests", "stop", "runs", "first submitted", "first back", "all back")]
+    for name, row in rows.items():
+        figures = {f: [r[f] for r in row["rounds"]]
+                   for f in ("stop_us", "start_us", "first_us", "all_us")}
+        lines.append((name, spread(figures["stop_us"], 1), spread(figures["start_us"], 0),
+                      f"{row['submit_us']:.0f}", spread(figures["first_us"], 0), spread(figures["all_us"], 0)))
+    table(lines)
+
+
+def idle(rows, unit):
+    """After a busy time."""
+    print("a second without requests, after a busy time: of the device's threads")
+    table([("", f"on a processor, {unit}", "times that they went to sleep"),
+           *((name, *(spread([r[f] for r in rounds], 0) for f in ("idle_us", "idle_sleeps")))
+             for name, rounds in rows.items())])
+
+
 def sweeps(part):
     """Along the axes of scale."""
     unit = "instructions" if part["icount"] else "ns of processor time"
     for name, rounds in part["scale"].items():
-        if name in ("memory_kib", "many"):
+        if name not in AXES:
             continue
         print(f"{name}: {unit} for a request")
         lines = [("", "client", "device", "device: first", "IOPS", "start us", "mapping us", "stop us")]
@@ -139,7 +164,10 @@ def sweeps(part):
     if "memory_kib" in part["scale"]:
         print("free memory that a device takes while it runs, without its client's, KiB")
         table([("queues x size", "KiB"), *((k, str(v)) for k, v in part["scale"]["memory_kib"].items())])
-    many(part["scale"]["many"], "instructions / 1000" if part["icount"] else "us")
+    unit = "instructions / 1000" if part["icount"] else "us"
+    idle(part["scale"]["idle"], unit)
+    recovery(part["scale"]["recovery"], unit)
+    many(part["scale"]["many"], unit)
 
 
 def judge(parts):
@@ -181,6 +209,54 @@ def judge(parts):
     return verdicts
 
 
+def bars(name, heading, unit, rows, figure, but=()):
+    """A plot with a group of bars for each case, as tools/bench/plot wants it."""
+    series = []
+    for peer in PEERS:
+        if peer in but or not any(row["rounds"].get(peer) for row in rows):
+            continue
+        numbers = [values(row, peer, figure) for row in rows]
+        series.append({"name": peer, **{end: [of(n) if n else None for n in numbers] for end, of in
+                                        (("values", statistics.median), ("low", min), ("high", max))}})
+    # A line for each part of a case's name, so that there is room for all of them.
+    return {"name": f"device-{name}", "kind": "bars", "title": heading, "y": unit, "series": series,
+            "x": [f"{row['mix']}\ndepth {row['depth']}, {row['disk']}" +
+                  (f"\nbatches of {row['batch']}" if row.get("batch", 1) > 1 else "") for row in rows]}
+
+
+def plot_scale(sweep):
+    """Cost of a request along each axis, the first value's being 1."""
+    axes = ("queues", "devices", "maps")
+    at = sorted({int(v) for axis in axes for v in sweep[axis]})
+    cost = {axis: {int(v): statistics.median(r["device_ns"] for r in results)
+                   for v, results in sweep[axis].items()} for axis in axes}
+    return {"name": "device-scale", "kind": "lines", "title": "The device's instructions for a request, by "
+            "queues, devices, mappings", "xlabel": "number of them", "y": "of the first", "x": at, "log": True,
+            "series": [{"name": axis, "values": [by[n] / by[1] if n in by else None for n in at]}
+                       for axis, by in cost.items()]}
+
+
+def plots(parts):
+    """What tools/bench/plot is to draw."""
+    drawn = []
+    for part in parts:
+        rows = part.get("rows", [])
+        if part["plan"] == "scale":
+            drawn += [plot_scale(part["scale"])] if part["icount"] else []
+        elif part["plan"] == "icount":
+            drawn.append(bars("instructions", "Instructions of the device for a request of 4 KiB",
+                              "instructions", rows, "device_ns", ("io_uring",)))
+        else:
+            for disk in {row["disk"]: None for row in rows if row["mode"] == "polled"}:
+                drawn.append(bars(f"iops-{disk}", f"Requests of 4 KiB to {disk}, by a client that polls", "IOPS",
+                                  [row for row in rows if row["mode"] == "polled" and row["disk"] == disk],
+                                  "iops"))
+            drawn.append(bars("latency", "One request of 4 KiB at a time, by a client that sleeps", "mean, us",
+                              [row for row in rows if row["mode"] == "evented" and row["depth"] == 1],
+                              "mean_us"))
+    return drawn
+
+
 def given():
     """The arguments, and the results in the files that they name."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
@@ -215,7 +291,7 @@ def main():
         else:
             compare(part)
             stages(part)
-    conclude(args.json, parts, judge(parts))
+    conclude(args.json, parts, judge(parts), plots=plots(parts))
 
 
 if __name__ == "__main__":
