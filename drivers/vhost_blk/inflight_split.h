@@ -23,17 +23,18 @@ static inline void inflight_split_record(struct inflight *fl, u16 head)
 	inflight_store8(&r->desc[head].inflight, 1);
 }
 
+/* Of a batch, which is not empty. */
 static inline void inflight_split_prepare(struct inflight *fl)
 {
 	struct vhost_inflight_region_split *r = fl->region;
 	const unsigned int n = fl->nr_staged;
-	unsigned int head = fl->head, i;
+	unsigned int head = fl->head, i = 0;
 
 	fault_here(FAULT_STAGED);
-	for (i = 0; i < n; i++) {
+	do {
 		inflight_store16(&r->desc[fl->staged[i]].next, head);
 		head = fl->staged[i];
-	}
+	} while (++i < n);
 	fl->head = head;
 	fault_here(FAULT_PREPARE);
 	inflight_store16(&r->last_batch_head, head);
@@ -44,13 +45,13 @@ static inline void inflight_split_commit(struct inflight *fl, u16 used)
 {
 	struct vhost_inflight_region_split *r = fl->region;
 	const unsigned int n = fl->nr_staged;
-	unsigned int i;
+	unsigned int i = 0;
 
 	fault_here(FAULT_SHOWN);
-	for (i = 0; i < n; i++) {
+	do {
 		inflight_store8(&r->desc[fl->staged[i]].inflight, 0);
 		fault_here(FAULT_CLEAR);
-	}
+	} while (++i < n);
 	fault_here(FAULT_CLEARED);
 	inflight_store16(&r->used_idx, used);
 	fl->nr_staged = 0;

@@ -184,8 +184,6 @@ static noinline bool virtq_order_publish(struct virtq *vq, const struct virtq_do
 {
 	struct virtq_batch b = virtq_batch_start(vq);
 	struct virtq_order *o = vq->order;
-	u16 used = vq->pos.used;
-	bool wrap = vq->pos.used_wrap;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
@@ -200,8 +198,11 @@ static noinline bool virtq_order_publish(struct virtq *vq, const struct virtq_do
 		virtq_order_remove(vq, done[i].id);
 		virtq_order_stage(vq, &b, &done[i], false);
 	}
+	/* All of them are held back. */
+	if (b.used == vq->pos.used && b.wrap == vq->pos.used_wrap)
+		return false;
 	VIRTQ_CALL(vq, commit, &b);
-	return vq->pos.used != used || vq->pos.used_wrap != wrap;
+	return true;
 }
 
 static noinline int virtq_order_fetch(struct virtq *vq, struct virtq_chain *chain)
@@ -240,6 +241,9 @@ int virtq_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq
 
 bool virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
 {
+	/* From here on a batch has a buffer: a batch of one does without the looks for more. */
+	if (unlikely(!n))
+		return false;
 	switch (vq->plain) {
 	case VIRTQ_SPLIT:
 		return virtq_split_publish(vq, done, n);

@@ -46,10 +46,10 @@ static inline struct virtq_batch virtq_batch_start(const struct virtq *vq)
  * @set_pos: start at a position
  * @fetch: see virtq_fetch()
  * @refetch: see virtq_refetch()
- * @publish: see virtq_publish(); not for a ring whose order means something
+ * @publish: see virtq_publish(), of one buffer at least; not for a ring whose order means something
  * @stage: write a used entry, with FLUSH or without, which accounts for so many slots, and do not
  *	show it yet
- * @commit: show a batch. The driver sees nothing new if it is empty
+ * @commit: show a batch, which is not empty
  * @need_call: see virtq_need_call()
  * @enable_kick: see virtq_enable_kick()
  * @disable_kick: see virtq_disable_kick()

@@ -326,12 +326,12 @@ static __always_inline bool virtq_split_give(struct virtq *vq, struct inflight *
 					     const struct virtq_done *done, unsigned int n)
 {
 	struct vring_used *used = vq->device;
-	unsigned int mask = vq->mask, idx = vq->pos.used, i;
+	unsigned int mask = vq->mask, idx = vq->pos.used, i = 0;
 
-	for (i = 0; i < n; i++, idx++) {
-		virtq_split_put(&used->ring[idx & mask], &done[i], false);
+	do {
+		virtq_split_put(&used->ring[idx++ & mask], &done[i], false);
 		virtq_returned(vq, track, done[i].id);
-	}
+	} while (++i < n);
 	virtq_split_show(vq, track, n);
 	return n;
 }
