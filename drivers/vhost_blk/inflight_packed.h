@@ -121,20 +121,21 @@ static __always_inline void inflight_packed_record(struct inflight *fl, const st
 		inflight_packed_put(fl, seg, nr, id, flags, to_end);
 }
 
+/* A batch of one buffer at least: all that are staged. */
 static inline void inflight_packed_prepare(struct inflight *fl, u16 used, bool used_wrap)
 {
 	struct vhost_inflight_region_packed *r = fl->region;
 	const unsigned int n = fl->nr_staged;
-	unsigned int old = fl->head, head = old, i;
+	unsigned int old = fl->head, head = old, i = 0;
 
 	fault_here(FAULT_STAGED);
-	for (i = 0; i < n; i++) {
+	do {
 		unsigned int id = fl->staged[i], last = fl->buf[id].last;
 
 		inflight_store16(&r->desc[last].next, head);
 		fl->next[last] = head;
 		head = fl->buf[id].first;
-	}
+	} while (++i < n);
 	fl->head = head;
 	inflight_packed_put_free(r, head, old);
 	fault_here(FAULT_PREPARE);
@@ -148,13 +149,13 @@ static inline void inflight_packed_commit(struct inflight *fl)
 {
 	struct vhost_inflight_region_packed *r = fl->region;
 	const unsigned int n = fl->nr_staged;
-	unsigned int i;
+	unsigned int i = 0;
 
 	fault_here(FAULT_SHOWN);
-	for (i = 0; i < n; i++) {
+	do {
 		inflight_store8(&r->desc[fl->buf[fl->staged[i]].first].inflight, 0);
 		fault_here(FAULT_CLEAR);
-	}
+	} while (++i < n);
 	fault_here(FAULT_CLEARED);
 	inflight_packed_put_free(r, fl->head, fl->head);
 	fault_here(FAULT_FREED);

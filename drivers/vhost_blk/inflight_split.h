@@ -23,11 +23,10 @@ static inline void inflight_split_record(struct inflight *fl, u16 head)
 	inflight_store8(&r->desc[head].inflight, 1);
 }
 
-/* Of a batch, which is not empty. */
-static inline void inflight_split_prepare(struct inflight *fl)
+/* A batch of @n buffers, one at least: all that are staged. */
+static inline void inflight_split_prepare(struct inflight *fl, unsigned int n)
 {
 	struct vhost_inflight_region_split *r = fl->region;
-	const unsigned int n = fl->nr_staged;
 	unsigned int head = fl->head, i = 0;
 
 	fault_here(FAULT_STAGED);
@@ -41,10 +40,9 @@ static inline void inflight_split_prepare(struct inflight *fl)
 	fault_here(FAULT_PREPARED);
 }
 
-static inline void inflight_split_commit(struct inflight *fl, u16 used)
+static inline void inflight_split_commit(struct inflight *fl, u16 used, unsigned int n)
 {
 	struct vhost_inflight_region_split *r = fl->region;
-	const unsigned int n = fl->nr_staged;
 	unsigned int i = 0;
 
 	fault_here(FAULT_SHOWN);

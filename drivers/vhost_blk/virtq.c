@@ -199,7 +199,7 @@ static noinline bool virtq_order_publish(struct virtq *vq, const struct virtq_do
 		virtq_order_stage(vq, &b, &done[i], false);
 	}
 	/* All of them are held back. */
-	if (b.used == vq->pos.used && b.wrap == vq->pos.used_wrap)
+	if (!b.n)
 		return false;
 	VIRTQ_CALL(vq, commit, &b);
 	return true;
@@ -241,7 +241,7 @@ int virtq_refetch(struct virtq *vq, const struct inflight_buf *buf, struct virtq
 
 bool virtq_publish(struct virtq *vq, const struct virtq_done *done, unsigned int n)
 {
-	/* From here on a batch has a buffer: a batch of one does without the looks for more. */
+	/* From here on no batch is empty, and nobody asks whether it has a first buffer. */
 	if (unlikely(!n))
 		return false;
 	switch (vq->plain) {

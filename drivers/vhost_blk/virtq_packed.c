@@ -362,9 +362,7 @@ static __always_inline bool virtq_packed_give(struct virtq *vq, struct inflight 
 	unsigned int used = vq->pos.used, lap = virtq_packed_lap(vq->pos.used_wrap);
 	unsigned int first_flags = 0, flags;
 
-	if (!n)
-		return false;
-	for (; done < end; done++) {
+	do {
 		flags = lap | virtq_packed_put(&ring[used], done);
 		if (done == first)
 			first_flags = flags;
@@ -376,7 +374,7 @@ static __always_inline bool virtq_packed_give(struct virtq *vq, struct inflight 
 			lap ^= PVIRTQ_AVAIL | PVIRTQ_USED;
 		}
 		virtq_returned(vq, track, done->id);
-	}
+	} while (++done < end);
 	virtq_packed_show(vq, track, used, lap, first_flags);
 	return true;
 }
@@ -411,8 +409,7 @@ void virtq_packed_stage(struct virtq *vq, struct virtq_batch *b, const struct vi
 
 void virtq_packed_commit(struct virtq *vq, const struct virtq_batch *b)
 {
-	if (b->n)
-		virtq_packed_show(vq, vq->track, b->used, b->wrap, b->flags);
+	virtq_packed_show(vq, vq->track, b->used, b->wrap, b->flags);
 }
 
 bool virtq_packed_need_call(struct virtq *vq)

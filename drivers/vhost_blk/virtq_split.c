@@ -302,14 +302,14 @@ static __always_inline void virtq_split_put(struct vring_used_elem *elem,
 	virtq_store32(&elem->len, done->len);
 }
 
-/* So many used entries are written. */
+/* Used entries for so many buffers are written, one at least. */
 static __always_inline void virtq_split_show(struct virtq *vq, struct inflight *track, u16 n)
 {
 	struct vring_used *used = vq->device;
 	u16 idx = vq->pos.used + n;
 
 	if (track)
-		inflight_split_prepare(track);
+		inflight_split_prepare(track, n);
 	/* All that used_event can say has been passed then. */
 	vq->uncalled = min(vq->uncalled + n, U16_MAX);
 	vq->pos.used = idx;
@@ -319,7 +319,7 @@ static __always_inline void virtq_split_show(struct virtq *vq, struct inflight *
 	 */
 	virtq_store16_release(&used->idx, idx);
 	if (track)
-		inflight_split_commit(track, idx);
+		inflight_split_commit(track, idx, n);
 }
 
 static __always_inline bool virtq_split_give(struct virtq *vq, struct inflight *track,
@@ -333,7 +333,7 @@ static __always_inline bool virtq_split_give(struct virtq *vq, struct inflight *
 		virtq_returned(vq, track, done[i].id);
 	} while (++i < n);
 	virtq_split_show(vq, track, n);
-	return n;
+	return true;
 }
 
 static noinline bool virtq_split_give_tracked(struct virtq *vq, const struct virtq_done *done,
@@ -357,6 +357,7 @@ void virtq_split_stage(struct virtq *vq, struct virtq_batch *b, const struct vir
 
 	virtq_split_put(&used->ring[b->used & vq->mask], done, flush);
 	b->used += done->ndesc;
+	b->n++;
 }
 
 void virtq_split_commit(struct virtq *vq, const struct virtq_batch *b)
