@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The loop that keeps rings full. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -182,6 +183,33 @@ void drive_fill(void)
 	prepare(opt.packed);
 	for (unsigned int i = 0; i < nr_queues; i++)
 		fill(queues[i], queue_blocks[i], opt.packed);
+}
+
+static bool ready(void)
+{
+	for (unsigned int i = 0; i < nr_queues; i++)
+		if (ring_ready(queues[i], opt.packed))
+			return true;
+	return false;
+}
+
+bool drive_wait(int ms)
+{
+	struct pollfd call = { .fd = call_fd, .events = POLLIN };
+	uint64_t begin = now_ns(), n;
+	bool there;
+
+	calls_all(opt.evented, opt.packed);
+	for (;;) {
+		there = ready();
+		if (there || now_ns() - begin > ms * 1000000ull)
+			break;
+		if (opt.evented && poll(&call, 1, ms) == 1 &&
+		    read(call_fd, &n, sizeof(n)) != sizeof(n))
+			die("no call: %s", strerror(errno));
+	}
+	calls_all(false, opt.packed);
+	return there;
 }
 
 unsigned int drive_reap(void)

@@ -258,7 +258,7 @@ def case_of(disk, mode, depth, mix="randread", peers=EVERYBODY, **more):
 
 def plan_full():
     """Everything that part 2 of the benchmark compares."""
-    cases = [case_of("null", "polled", depth, mix, EVERYBODY + TRACKING)
+    cases = [case_of("null", "polled", depth, mix, EVERYBODY + TRACKING + POLLING * (depth == 1))
              for depth in (32, 128, 1) for mix in ("randread", "randwrite")]
     cases += [case_of("null", "evented", depth, mix, EVERYBODY + POLLING * (depth == 1))
               for depth in (1, 32, 128) for mix in ("randread", "randwrite")]
@@ -313,7 +313,7 @@ STAGES = ("vhost_inflight/vinf_kick", "vhost_blk/vblk_fetch", "vhost_inflight/vi
 
 
 def traced(events, action):
-    """What an action returned, and meanwhile each of the events with its time, microseconds of CLOCK_MONOTONIC."""
+    """What an action returned, and each of the events meanwhile, with microseconds of CLOCK_MONOTONIC."""
     tracing = "/sys/kernel/tracing"
     if not os.path.exists(f"{tracing}/trace"):
         run("mount", "-t", "tracefs", "none", tracing)
@@ -384,7 +384,7 @@ def scale_memory(peers):
 RECOVERED = ((16, 1024), (16, 1), (1, 1024), (1, 1))     # queues, requests of each
 
 
-def scale_recovery(args, peers):
+def scale_recovery(args):
     """A stop that preserves so many requests, and the next owner, who goes on with them.
 
     They are parked: a disk that fails all of them is what makes a device keep as many as one wants.
@@ -397,8 +397,9 @@ def scale_recovery(args, peers):
 
     def once(queues, depth, *layout):
         put(bad, f"+{sectors}")
-        return vbench("--queues", str(queues), "--depth", str(depth), "--ring", "1024", *layout,
-                      "--recover", f"echo -{sectors} >{bad}", device.node)
+        return vbench("--queues", str(queues), "--depth", str(depth), "--ring", "1024", "--indirect",
+                      *layout, *["--evented"] * args.icount, "--recover", f"echo -{sectors} >{bad}",
+                      device.node)
 
     result = {}
     for layout in ("split", "packed"):
@@ -407,9 +408,10 @@ def scale_recovery(args, peers):
                    for _ in range(1 if args.icount else args.rounds)]
             again, times = traced(("vhost_inflight/vinf_submit",),
                                   lambda q=queues, d=depth, way=layout: once(q, d, f"--{way}"))
-            result[f"{layout}, {queues} x {depth}"] = {
-                "rounds": row,
-                "submit_us": min(at for _, at in times if at > again["begun_us"]) - again["begun_us"]}
+            submitted = [at - again["begun_us"] for _, at in times if at > again["begun_us"]]
+            if not submitted:
+                raise BenchError("nothing was submitted again")
+            result[f"{layout}, {queues} x {depth}"] = {"rounds": row, "submit_us": min(submitted)}
     device.delete()
     return result
 
@@ -509,7 +511,7 @@ def scale(args, peers):
         result["memory_kib"] = scale_memory(peers)
         say("# memory: done")
     result["idle"] = scale_idle(args, peers)
-    result["recovery"] = scale_recovery(args, peers)
+    result["recovery"] = scale_recovery(args)
     say("# recovery: done")
     result["many"] = scale_devices(args.devices)
     say(f"# {args.devices} devices: done")

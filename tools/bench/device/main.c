@@ -211,6 +211,8 @@ static void parse(int argc, char **argv)
 		misuse("1 to %u targets", MAX_TARGETS);
 	if (opt.recover && argc - optind != 1)
 		misuse("--recover is for one target");
+	if (opt.recover && opt.idle > 0)
+		misuse("--recover has no --idle");
 	while (optind < argc)
 		target[nr_targets++].path = argv[optind++];
 }
@@ -412,6 +414,8 @@ int main(int argc, char **argv)
 	}
 	if (opt.recover && target[0].kind != KIND_VDPA)
 		misuse("--recover is for a vhost-blk device");
+	if (opt.idle > 0 && target[0].kind == KIND_URING)
+		misuse("--idle is for devices");
 	run();
 	if (opt.recover) {
 		report_recovery();

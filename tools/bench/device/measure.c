@@ -13,7 +13,7 @@
 #include "vbench.h"
 
 #define TICK_US		20000
-#define PATIENCE_NS	30000000000ULL
+#define PATIENCE_NS	(PATIENCE_MS * 1000000ULL)
 
 struct result res;
 bool tick;
@@ -113,8 +113,11 @@ static uint64_t thread_sleeps(const char *task)
 	return n;
 }
 
+/* Of a thread, by its folder in /proc. */
+typedef uint64_t figure_fn(const char *task);
+
 /* The sum over all threads of a process but @but; with @comm only of those whose name begins so. */
-static uint64_t threads(const char *pid, const char *comm, long but, uint64_t (*figure)(const char *task))
+static uint64_t threads(const char *pid, const char *comm, long but, figure_fn *figure)
 {
 	char path[300], name[320], line[128];
 	struct dirent *e;
@@ -138,7 +141,7 @@ static uint64_t threads(const char *pid, const char *comm, long but, uint64_t (*
 	return sum;
 }
 
-static uint64_t named_ns(const char *comm)
+static uint64_t named(const char *comm, figure_fn *figure)
 {
 	struct dirent *e;
 	uint64_t sum = 0;
@@ -148,21 +151,21 @@ static uint64_t named_ns(const char *comm)
 		return 0;
 	while ((e = readdir(dir)))
 		if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
-			sum += threads(e->d_name, comm, 0, thread_ns);
+			sum += threads(e->d_name, comm, 0, figure);
 	closedir(dir);
 	return sum;
 }
 
 /* Our other threads are the device's: a worker in the kernel is a thread of its owner. */
-static uint64_t device_ns(void)
+static uint64_t device(figure_fn *figure)
 {
-	uint64_t sum = threads("self", NULL, syscall(SYS_gettid), thread_ns);
+	uint64_t sum = threads("self", NULL, syscall(SYS_gettid), figure);
 
 	for (unsigned int i = 0; i < opt.nr_cpu; i++) {
 		const char *who = opt.cpu[i];
-		bool named = who[strspn(who, "0123456789")];
+		bool is_name = who[strspn(who, "0123456789")];
 
-		sum += named ? named_ns(who) : threads(who, NULL, 0, thread_ns);
+		sum += is_name ? named(who, figure) : threads(who, NULL, 0, figure);
 	}
 	return sum;
 }
@@ -190,7 +193,7 @@ static void counts_from_now(void)
 		for (unsigned int j = 0; target[i].queue && j < opt.queues; j++)
 			target[i].queue[j].kicks = 0;
 	run.counts = true;
-	run.device_ns = device_ns();
+	run.device_ns = device(thread_ns);
 	run.client_ns = client_ns();
 	run.begin_ticks = ticks();
 	run.begin_ns = now_ns();
@@ -217,7 +220,7 @@ static void measure_end(uint64_t now)
 
 	res.ns = now - run.begin_ns;
 	res.client_ns = client_ns() - run.client_ns;
-	res.device_ns = device_ns() - run.device_ns;
+	res.device_ns = device(thread_ns) - run.device_ns;
 	run.ns_per_tick = (double)res.ns / (t - run.begin_ticks);
 	for (unsigned int i = 0; i < nr_targets; i++)
 		for (unsigned int j = 0; target[i].queue && j < opt.queues; j++)
@@ -259,13 +262,12 @@ void measure_idle(void)
 	struct timespec rest = {
 		.tv_sec = opt.idle, .tv_nsec = (opt.idle - (time_t)opt.idle) * 1e9,
 	};
-	long us = syscall(SYS_gettid);
 
-	res.idle_sleeps = threads("self", NULL, us, thread_sleeps);
-	res.idle_ns = threads("self", NULL, us, thread_ns);
+	res.idle_sleeps = device(thread_sleeps);
+	res.idle_ns = device(thread_ns);
 	nanosleep(&rest, NULL);
-	res.idle_ns = threads("self", NULL, us, thread_ns) - res.idle_ns;
-	res.idle_sleeps = threads("self", NULL, us, thread_sleeps) - res.idle_sleeps;
+	res.idle_ns = device(thread_ns) - res.idle_ns;
+	res.idle_sleeps = device(thread_sleeps) - res.idle_sleeps;
 }
 
 void measure_alive(void)

@@ -13,8 +13,6 @@
 
 #include "vbench.h"
 
-#define PATIENCE_NS	30000000000ULL
-
 /* Parked requests are neither at the disk nor back: a stop has nobody to wait for. */
 static void await_parked(const struct target *t, unsigned int n)
 {
@@ -27,13 +25,13 @@ static void await_parked(const struct target *t, unsigned int n)
 		VDPA_CALL(t, VHOST_INFLIGHT_GET_INFO, &info);
 		if (info.parked == n)
 			return;
-		if (now_ns() - begin > PATIENCE_NS)
+		if (now_ns() - begin > PATIENCE_MS * 1000000ull)
 			die("%u of %u requests were parked", info.parked, n);
 		nanosleep(&moment, NULL);
 	}
 }
 
-static uint64_t stop(const struct target *t)
+static uint64_t preserve(const struct target *t)
 {
 	struct vhost_inflight_stop how = {
 		.size = sizeof(how), .mode = VHOST_INFLIGHT_STOP_PRESERVE,
@@ -50,7 +48,7 @@ static uint64_t stop(const struct target *t)
 	status |= VHOST_INFLIGHT_S_STOP;
 	begin = now_ns();
 	VDPA_CALL(t, VHOST_VDPA_SET_STATUS, &status);
-	if (poll(&changed, 1, PATIENCE_NS / 1000000) != 1)
+	if (poll(&changed, 1, PATIENCE_MS) != 1)
 		die("%s does not stop", t->path);
 	end = now_ns();
 	VDPA_CALL(t, VHOST_VDPA_GET_STATUS, &status);
@@ -73,17 +71,20 @@ static uint64_t kept(const struct target *t)
 	return sum;
 }
 
-static uint64_t await_back(uint64_t begin, unsigned int from, unsigned int to)
+/* When the first is back, or all are. */
+static uint64_t await_first(void)
 {
-	uint64_t now;
+	if (!drive_wait(PATIENCE_MS))
+		die("nothing comes back");
+	return now_ns();
+}
 
-	do {
-		from += drive_reap();
-		now = now_ns();
-		if (now - begin > PATIENCE_NS)
-			die("%u of %u requests came back", from, to);
-	} while (from < to);
-	return now;
+static uint64_t await_all(unsigned int n)
+{
+	for (unsigned int back = 0; back < n; back += drive_reap())
+		if (!drive_wait(PATIENCE_MS))
+			die("%u of %u requests came back", back, n);
+	return now_ns();
 }
 
 struct recovery recover(struct target *t)
@@ -93,7 +94,7 @@ struct recovery recover(struct target *t)
 
 	drive_fill();
 	await_parked(t, n);
-	r.stop_ns = stop(t);
+	r.stop_ns = preserve(t);
 	r.kept = kept(t);
 	if (r.kept != n)
 		die("%llu of %u requests were kept", (unsigned long long)r.kept, n);
@@ -105,8 +106,8 @@ struct recovery recover(struct target *t)
 	vdpa_open(t);
 	vdpa_start(t);
 	r.start_ns = now_ns() - r.begun_ns;
-	r.first_ns = await_back(r.begun_ns, 0, 1) - r.begun_ns;
-	r.all_ns = await_back(r.begun_ns, res.requests, n) - r.begun_ns;
+	r.first_ns = await_first() - r.begun_ns;
+	r.all_ns = await_all(n) - r.begun_ns;
 	if (res.errors)
 		die("%llu requests failed", (unsigned long long)res.errors);
 	vdpa_stop(t);

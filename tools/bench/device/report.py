@@ -127,12 +127,13 @@ def many(devices, unit):
 def recovery(rows, unit):
     """A stop that preserves, and the next owner."""
     print(f"a stop that preserves, and from the next owner's open(), {unit}")
-    lines = [("queues x requests", "stop", "runs", "first submitted", "first back", "all back")]
+    lines = [("queues x requests", "stop", "runs", "submitted (one, traced)", "first back", "all back")]
     for name, row in rows.items():
         figures = {f: [r[f] for r in row["rounds"]]
                    for f in ("stop_us", "start_us", "first_us", "all_us")}
         lines.append((name, spread(figures["stop_us"], 1), spread(figures["start_us"], 0),
-                      f"{row['submit_us']:.0f}", spread(figures["first_us"], 0), spread(figures["all_us"], 0)))
+                      f"{row['submit_us']:.0f}",
+                      *(spread(figures[f], 0) for f in ("first_us", "all_us"))))
     table(lines)
 
 
@@ -218,10 +219,9 @@ def bars(name, heading, unit, rows, figure, but=()):
         numbers = [values(row, peer, figure) for row in rows]
         series.append({"name": peer, **{end: [of(n) if n else None for n in numbers] for end, of in
                                         (("values", statistics.median), ("low", min), ("high", max))}})
-    # A line for each part of a case's name, so that there is room for all of them.
     return {"name": f"device-{name}", "kind": "bars", "title": heading, "y": unit, "series": series,
             "x": [f"{row['mix']}\ndepth {row['depth']}, {row['disk']}" +
-                  (f"\nbatches of {row['batch']}" if row.get("batch", 1) > 1 else "") for row in rows]}
+                  f"\nbatches of {row['batch']}" * (row.get("batch", 1) > 1) for row in rows]}
 
 
 def plot_scale(sweep):
@@ -230,8 +230,9 @@ def plot_scale(sweep):
     at = sorted({int(v) for axis in axes for v in sweep[axis]})
     cost = {axis: {int(v): statistics.median(r["device_ns"] for r in results)
                    for v, results in sweep[axis].items()} for axis in axes}
-    return {"name": "device-scale", "kind": "lines", "title": "The device's instructions for a request, by "
-            "queues, devices, mappings", "xlabel": "number of them", "y": "of the first", "x": at, "log": True,
+    return {"name": "device-scale", "kind": "lines", "xlabel": "number of them", "y": "of the first",
+            "title": "The device's instructions for a request, by queues, devices, mappings",
+            "x": at, "log": True,
             "series": [{"name": axis, "values": [by[n] / by[1] if n in by else None for n in at]}
                        for axis, by in cost.items()]}
 
@@ -248,12 +249,12 @@ def plots(parts):
                               "instructions", rows, "device_ns", ("io_uring",)))
         else:
             for disk in {row["disk"]: None for row in rows if row["mode"] == "polled"}:
-                drawn.append(bars(f"iops-{disk}", f"Requests of 4 KiB to {disk}, by a client that polls", "IOPS",
-                                  [row for row in rows if row["mode"] == "polled" and row["disk"] == disk],
-                                  "iops"))
-            drawn.append(bars("latency", "One request of 4 KiB at a time, by a client that sleeps", "mean, us",
-                              [row for row in rows if row["mode"] == "evented" and row["depth"] == 1],
-                              "mean_us"))
+                of = [row for row in rows if row["mode"] == "polled" and row["disk"] == disk]
+                drawn.append(bars(f"iops-{disk}", f"Requests of 4 KiB to {disk}, by a client that polls",
+                                  "IOPS", of, "iops"))
+            of = [row for row in rows if row["mode"] == "evented" and row["depth"] == 1]
+            drawn.append(bars("latency", "One request of 4 KiB at a time, by a client that sleeps",
+                              "mean, us", of, "mean_us"))
     return drawn
 
 

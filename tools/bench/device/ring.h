@@ -91,6 +91,13 @@ static __always_inline int split_get(struct queue *q)
 	return q->slot_of[id];
 }
 
+static inline bool split_ready(const struct queue *q)
+{
+	const struct vring_used *used = q->device;
+
+	return q->got != load_acquire(&used->idx);
+}
+
 static __always_inline bool split_need_kick(struct queue *q)
 {
 	struct vring_used *used = q->device;
@@ -186,14 +193,20 @@ static __always_inline void packed_put(struct queue *q, unsigned int i, bool rea
 	}
 }
 
+static __always_inline bool packed_ready(const struct queue *q)
+{
+	const struct vring_packed_desc *d = (struct vring_packed_desc *)q->desc + q->got;
+
+	return (load_acquire(&d->flags) & (PACKED_AVAIL | PACKED_USED)) ==
+	       (q->got_wrap ? PACKED_AVAIL | PACKED_USED : 0);
+}
+
 static __always_inline int packed_get(struct queue *q)
 {
 	struct vring_packed_desc *d = (struct vring_packed_desc *)q->desc + q->got;
-	uint16_t flags = load_acquire(&d->flags);
 	uint16_t id;
 
-	if ((flags & (PACKED_AVAIL | PACKED_USED)) !=
-	    (q->got_wrap ? PACKED_AVAIL | PACKED_USED : 0))
+	if (!packed_ready(q))
 		return -1;
 	id = d->id;
 	if (id >= opt.depth)
@@ -242,6 +255,12 @@ static inline void packed_calls(struct queue *q, bool on)
 static __always_inline int ring_get(struct queue *q, const bool packed)
 {
 	return packed ? packed_get(q) : split_get(q);
+}
+
+/* Is there one? */
+static inline bool ring_ready(const struct queue *q, const bool packed)
+{
+	return packed ? packed_ready(q) : split_ready(q);
 }
 
 static __always_inline void ring_put(struct queue *q, unsigned int i, bool read,

@@ -14,6 +14,7 @@
 #define MAX_QUEUES	64		/* of a target */
 #define MAX_CPUS	16
 #define MAX_RING	1024
+#define PATIENCE_MS	30000	/* what takes longer is not to come */
 #define SECTOR		512u
 #define BIT(nr)		(1ULL << (nr))
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -232,8 +233,9 @@ void measure_idle(void);
 /* ---- who drives ---- */
 
 void drive_rings(void);
-/* All that there is room for, of every queue; what is back of it now. */
+/* All that there is room for, of every queue; until something is back, or not; what is back. */
 void drive_fill(void);
+bool drive_wait(int ms);
 unsigned int drive_reap(void);
 void uring_open(struct target *t);
 void uring_drive(uint8_t *data, uint64_t stride);

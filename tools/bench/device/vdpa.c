@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -107,8 +108,8 @@ static void start_queue(const struct target *t, unsigned int i)
 }
 
 /*
- * Ours always tracks: with this it does so in a file that came from somebody else, or goes on with what is
- * in the one that it had.
+ * Ours always tracks: with this it does so in a file that came from somebody else, or goes on with
+ * what is in the one that it had.
  */
 static void give_region(struct target *t)
 {
@@ -131,12 +132,25 @@ static void give_region(struct target *t)
 	VDPA_CALL(t, VHOST_INFLIGHT_SET_FD, &arg);
 }
 
+/* The owner before may be on its way out still. */
+static void own(const struct target *t)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	uint64_t begin = now_ns();
+
+	while (ioctl(t->fd, VHOST_SET_OWNER, NULL) < 0) {
+		if (errno != EBUSY || now_ns() - begin > PATIENCE_MS * 1000000ull)
+			die("%s: VHOST_SET_OWNER: %s", t->path, strerror(errno));
+		nanosleep(&moment, NULL);
+	}
+}
+
 void vdpa_start(struct target *t)
 {
 	uint64_t begin = now_ns(), backend = 0, mapped;
 	bool batch;
 
-	VDPA_CALL(t, VHOST_SET_OWNER, NULL);
+	own(t);
 	set_status(t, 0);
 	VDPA_CALL(t, VHOST_GET_BACKEND_FEATURES, &backend);
 	backend &= BIT(VHOST_BACKEND_F_IOTLB_MSG_V2) | BIT(VHOST_BACKEND_F_IOTLB_BATCH) |
