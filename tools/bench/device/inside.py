@@ -480,7 +480,8 @@ def sweep(args, name, values, argv_of):
     """vbench along an axis, in rounds."""
     rounds = {str(v): [] for v in values}
     if args.icount:
-        more = ("--requests", "2000", "--time", "0.01", "--warmup", "0.01", "--evented")
+        # So many that what the last of them still had out is nothing beside.
+        more = ("--requests", "10000", "--time", "0.01", "--warmup", "0.01", "--evented")
     else:
         more = ("--time", str(args.time), "--warmup", "0.1")
     for _ in range(1 if args.icount else args.rounds):

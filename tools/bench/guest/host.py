@@ -77,10 +77,11 @@ class Bench:
             if peer == "ours":
                 nodes.append(self.device.node)
             elif peer.startswith("iothread"):
-                extra += ["-object", f"iothread,id=io-{peer},poll-max-ns={polls}",
+                # Its thread is "IO" and the id, and has no name at all when that is more than 15 characters.
+                extra += ["-object", f"iothread,id=io{polls},poll-max-ns={polls}",
                           "-blockdev", f"host_device,node-name=disk-{peer},filename={path},"
                                        "cache.direct=on,aio=io_uring",
-                          "-device", f"virtio-blk-pci,drive=disk-{peer},iothread=io-{peer}"]
+                          "-device", f"virtio-blk-pci,drive=disk-{peer},iothread=io{polls}"]
             else:
                 self.daemons[peer] = Daemon(peer, path, "vhost-user", f"poll-max-ns={polls}")
                 extra += ["-chardev", f"socket,id={peer},path={self.daemons[peer].node}",
@@ -283,7 +284,7 @@ def measure(bench, case, peer):
     guest.sh(f"{FIO} --rw={case['mix']} --iodepth={case['depth']} "
              f"--iodepth_batch_submit={case['batch']} --iodepth_batch_complete_min={case['batch']} "
              f"--iodepth_batch_complete_max={case['depth']} --filename=/dev/{bench.names[peer]} "
-             "& job=$!")
+             "& job=$!", args.patience)
     begin = bench.requests(peer)
     until(lambda: bench.requests(peer) >= begin + args.warmup, "fio begins", args.patience)
     before, windows = Sample(bench, peer), []
@@ -297,7 +298,7 @@ def measure(bench, case, peer):
         _, traced = window(bench, peer, Sample(bench, peer))
         bench.trace.mark("end")
         bench.trace.on(False)
-    guest.sh("kill -INT $job; wait $job; grep -q 'err= 0' /tmp/fio.out", 60)
+    guest.sh("kill -INT $job; wait $job; grep -q 'err= 0' /tmp/fio.out", args.patience)
     if traced:
         ns, reasons = bench.trace.read()
         traced["guest"] = ns / traced["requests"]
@@ -314,7 +315,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--time", type=float, default=0.05, help="seconds of a window")
     parser.add_argument("--warmup", type=int, default=500, help="requests before the first")
-    parser.add_argument("--patience", type=float, default=4, help="seconds for these")
+    parser.add_argument("--patience", type=float, default=4, help="seconds for what the guest is told")
     parser.add_argument("--tries", type=int, default=4, help="guests for a case")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--kernel", required=True)
