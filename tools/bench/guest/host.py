@@ -23,7 +23,7 @@ TRACING = "/sys/kernel/tracing"
 MEMORY = "640M"
 LEAST = 50      # requests of a window
 SIZE = 1024     # MiB of the first disk; each has another size, by which the guest's names are told apart
-PEERS = ("ours", "iothread", "iothread-polls", "vhost-user", "vhost-user-polls")
+PEERS = ("ours", "ours-batch", "iothread", "iothread-polls", "vhost-user", "vhost-user-polls")
 # An IOThread polls for up to so many nanoseconds before it sleeps, which is QEMU's default, or not at all.
 POLLS = {False: 0, True: 32768}
 # A guest whose host is emulated now and then loses the only timer that would wake an idle processor. A
@@ -36,6 +36,11 @@ PERIODIC = "nohz=off highres=off nopvspin"
 EMULATED = ("-cpu", "host,kvm-pv-eoi=off")
 FIO = ("fio --thread --ioengine=libaio --direct=1 --bs=4k --norandommap --randrepeat=1 --time_based "
        "--runtime=100000 --eta=never --output=/tmp/fio.out --name=bench ")
+
+
+def disk_of(peer):
+    """The same device with another policy of its worker is no other disk."""
+    return peer.removesuffix("-batch")
 
 
 def read(path):
@@ -51,16 +56,16 @@ class Bench:
 
     def __init__(self, args):
         self.args = args
-        self.disks = {}         # peer: path on the host
-        self.names = {}         # peer: name in the guest
+        self.disks = {}         # by disk_of(peer): path on the host
+        self.names = {}         # likewise: name in the guest
         self.daemons = {}
         self.device = self.guest = self.trace = None
         self.boots = 0
 
     def make(self):
         """Disks. What there is when this fails is taken away by end()."""
-        for i, peer in enumerate(self.args.peers):
-            self.disks[peer] = null_blk(f"bench-{peer}", irqmode=0, size=SIZE + i)
+        for i, disk in enumerate(dict.fromkeys(disk_of(peer) for peer in self.args.peers)):
+            self.disks[disk] = null_blk(f"bench-{disk}", irqmode=0, size=SIZE + i)
         if "ours" in self.disks:
             self.device = Device("bench", self.disks["ours"])
         self.trace = Trace()
@@ -92,7 +97,7 @@ class Bench:
         say(f"# the guest was up after {self.guest.booted(300):.0f} s")
         sizes = self.guest.sh("for i in /sys/block/vd?; do echo ${i##*/} $(cat $i/size); done")
         by_size = {int(size) >> 11: name for name, size in map(str.split, sizes.splitlines())}
-        self.names = {peer: by_size[SIZE + i] for i, peer in enumerate(self.args.peers)}
+        self.names = {disk: by_size[SIZE + i] for i, disk in enumerate(self.disks)}
         # Its kernel still has work left over from the boot, which would be on the first disk's account. By
         # time, on an emulated machine, its ticks alone keep it from ever looking as if it were at rest.
         if self.args.icount:
@@ -131,7 +136,7 @@ class Bench:
 
     def requests(self, peer):
         """How many its disk has done."""
-        words = read(f"/sys/block/{os.path.basename(self.disks[peer])}/stat").split()
+        words = read(f"/sys/block/{os.path.basename(self.disks[disk_of(peer)])}/stat").split()
         return int(words[0]) + int(words[4])
 
 
@@ -281,9 +286,13 @@ def attempts(bench, case, peer):
 def measure(bench, case, peer):
     """A case with a peer: windows in which nobody looks, and one with the trace."""
     args, guest = bench.args, bench.guest
+    for tid, (name, _) in threads(guest.qemu.pid).items():
+        if name.startswith("vblk-"):
+            policy = os.SCHED_BATCH if peer == "ours-batch" else os.SCHED_OTHER
+            os.sched_setscheduler(tid, policy, os.sched_param(0))
     guest.sh(f"{FIO} --rw={case['mix']} --iodepth={case['depth']} "
              f"--iodepth_batch_submit={case['batch']} --iodepth_batch_complete_min={case['batch']} "
-             f"--iodepth_batch_complete_max={case['depth']} --filename=/dev/{bench.names[peer]} "
+             f"--iodepth_batch_complete_max={case['depth']} --filename=/dev/{bench.names[disk_of(peer)]} "
              "& job=$!", args.patience)
     begin = bench.requests(peer)
     until(lambda: bench.requests(peer) >= begin + args.warmup, "fio begins", args.patience)
