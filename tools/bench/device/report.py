@@ -220,8 +220,9 @@ def bars(name, heading, unit, rows, figure, but=()):
         series.append({"name": peer, **{end: [of(n) if n else None for n in numbers] for end, of in
                                         (("values", statistics.median), ("low", min), ("high", max))}})
     return {"name": f"device-{name}", "kind": "bars", "title": heading, "y": unit, "series": series,
-            "x": [f"{row['mix']}\ndepth {row['depth']}, {row['disk']}" +
-                  f"\nbatches of {row['batch']}" * (row.get("batch", 1) > 1) for row in rows]}
+            "x": ["\n".join([row["mix"], f"depth {row['depth']}, {row['disk']}",
+                              *([f"batches of {row['batch']}"] if "batch" in row else [])])
+                  for row in rows]}
 
 
 def plot_scale(sweep):
