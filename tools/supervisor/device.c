@@ -344,8 +344,8 @@ static int owns(const struct device *d, int pid, char why[VSUP_SENTENCE_LEN])
 		  d->name);
 }
 
-int vsup_estate(struct vsup *s, const char *name, int pid, struct vsup_estate *e,
-		char why[VSUP_SENTENCE_LEN])
+int vsup_take(struct vsup *s, const char *name, int pid, struct vsup_estate *e,
+	      char why[VSUP_SENTENCE_LEN])
 {
 	struct device *d;
 	int ret = ask(s, name, &d, why);

@@ -101,7 +101,7 @@ static int do_take(struct vsup *s, struct request *r)
 {
 	struct json_object *queues, *memory;
 	struct vsup_estate e;
-	int ret = vsup_estate(s, r->device, r->pid, &e, r->why);
+	int ret = vsup_take(s, r->device, r->pid, &e, r->why);
 
 	if (ret)
 		return ret;

@@ -123,7 +123,7 @@ int vsup_work(struct vsup *keeper);
 void vsup_free(struct vsup *keeper);
 
 /**
- * vsup_estate - what the VMM of a device left
+ * vsup_take - what the VMM of a device left
  * @keeper: keeper
  * @device: name of the device
  * @pid: process that wants it, which may own the device already; 0 for none
@@ -133,8 +133,8 @@ void vsup_free(struct vsup *keeper);
  * Return: 0; -ENOENT: nothing is kept; -EBUSY: the device has an owner that lives, or runs;
  * -EAGAIN: its engine is being exchanged, as for all that follow.
  */
-int vsup_estate(struct vsup *keeper, const char *device, int pid, struct vsup_estate *estate,
-		char why[VSUP_SENTENCE_LEN]);
+int vsup_take(struct vsup *keeper, const char *device, int pid, struct vsup_estate *estate,
+	      char why[VSUP_SENTENCE_LEN]);
 
 /**
  * vsup_deposit - keep a piece of memory for the successor of a device's owner
@@ -211,13 +211,13 @@ int vsup_ask_region(int sock, const char *device, struct vhost_inflight_fd *regi
 		    char why[VSUP_SENTENCE_LEN]);
 
 /**
- * vsup_ask_take - what a dead VMM left, see vsup_estate()
+ * vsup_ask_take - what a dead VMM left, see vsup_take()
  * @sock: connection
  * @device: name of the device
  * @estate: filled; its descriptors are the caller's
  * @why: a sentence when it is refused
  *
- * Return: as vsup_estate(); or an errno of the connection.
+ * Return: as vsup_take(); or an errno of the connection.
  */
 int vsup_ask_take(int sock, const char *device, struct vsup_estate *estate,
 		  char why[VSUP_SENTENCE_LEN]);
