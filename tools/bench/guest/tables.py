@@ -115,14 +115,14 @@ def judge(part):
 
 def plots(part):
     """What tools/bench/plot is to draw."""
-    rows = part["rows"]
-    peers = [p for p in rows[0]["peers"] if all(p in row["peers"] for row in rows)]
+    rows = [row for row in part["rows"] if row["peers"]]
+    peers = list(dict.fromkeys(peer for row in rows for peer in row["peers"]))
+    sides = {peer: [host_side(row["peers"][peer]) if peer in row["peers"] else None for row in rows]
+             for peer in peers}
     return [{"name": "guest-instructions", "kind": "bars", "title": "A request of 4 KiB from a guest: the "
              "host's side", "y": "instructions", "x": [title(row) for row in rows],
-             "series": [{"name": peer,
-                         "values": [statistics.median(host_side(r["peers"][peer])) for r in rows],
-                         "low": [min(host_side(r["peers"][peer])) for r in rows],
-                         "high": [max(host_side(r["peers"][peer])) for r in rows]}
+             "series": [{"name": peer, **{end: [of(n) if n else None for n in sides[peer]] for end, of in
+                                          (("values", statistics.median), ("low", min), ("high", max))}}
                         for peer in peers]}]
 
 
