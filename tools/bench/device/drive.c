@@ -193,7 +193,7 @@ static bool ready(void)
 	return false;
 }
 
-bool drive_wait(int ms)
+bool drive_wait(void)
 {
 	struct pollfd call = { .fd = call_fd, .events = POLLIN };
 	uint64_t begin = now_ns(), n;
@@ -202,9 +202,9 @@ bool drive_wait(int ms)
 	calls_all(opt.evented, opt.packed);
 	for (;;) {
 		there = ready();
-		if (there || now_ns() - begin > ms * 1000000ull)
+		if (there || now_ns() - begin > PATIENCE_NS)
 			break;
-		if (opt.evented && poll(&call, 1, ms) == 1 &&
+		if (opt.evented && poll(&call, 1, PATIENCE_MS) == 1 &&
 		    read(call_fd, &n, sizeof(n)) != sizeof(n))
 			die("no call: %s", strerror(errno));
 	}

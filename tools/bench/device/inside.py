@@ -405,7 +405,7 @@ def scale_recovery(args):
     for layout in ("split", "packed"):
         for queues, depth in RECOVERED:
             row = [once(queues, depth, f"--{layout}")
-                   for _ in range(1 if args.icount else args.rounds)]
+                   for _ in range(args.rounds)]
             again, times = traced(("vhost_inflight/vinf_submit",),
                                   lambda q=queues, d=depth, way=layout: once(q, d, f"--{way}"))
             submitted = [at - again["begun_us"] for _, at in times if at > again["begun_us"]]
@@ -420,7 +420,7 @@ def scale_idle(args, peers):
     """What a device does for a second in which nobody wants anything of it, right after a busy time."""
     more = ("--requests", "2000", "--time", "0.01", "--warmup", "0.01", "--evented", "--idle", "1")
     return {who: [vbench(*more, "--depth", str(depth), peers.ours("null", polling).node)
-                  for _ in range(1 if args.icount else args.rounds)]
+                  for _ in range(args.rounds)]
             for who, depth, polling in (("depth 1", 1, False), ("depth 32", 32, False),
                                         ("depth 1, polling", 1, True))}
 
@@ -484,7 +484,7 @@ def sweep(args, name, values, argv_of):
         more = ("--requests", "10000", "--time", "0.01", "--warmup", "0.01", "--evented")
     else:
         more = ("--time", str(args.time), "--warmup", "0.1")
-    for _ in range(1 if args.icount else args.rounds):
+    for _ in range(args.rounds):
         for v in values:
             rounds[str(v)].append(vbench(*more, *argv_of(v)))
     say(f"# {name}: done")

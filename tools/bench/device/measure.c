@@ -13,7 +13,6 @@
 #include "vbench.h"
 
 #define TICK_US		20000
-#define PATIENCE_NS	(PATIENCE_MS * 1000000ULL)
 
 struct result res;
 bool tick;
@@ -32,6 +31,14 @@ uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+bool rest(uint64_t begin)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	nanosleep(&moment, NULL);
+	return now_ns() - begin <= PATIENCE_NS;
 }
 
 /* ---- latencies ---- */
@@ -259,13 +266,13 @@ void measure_over(void)
 
 void measure_idle(void)
 {
-	struct timespec rest = {
+	struct timespec idle = {
 		.tv_sec = opt.idle, .tv_nsec = (opt.idle - (time_t)opt.idle) * 1e9,
 	};
 
 	res.idle_sleeps = device(thread_sleeps);
 	res.idle_ns = device(thread_ns);
-	nanosleep(&rest, NULL);
+	nanosleep(&idle, NULL);
 	res.idle_ns = device(thread_ns) - res.idle_ns;
 	res.idle_sleeps = device(thread_sleeps) - res.idle_sleeps;
 }

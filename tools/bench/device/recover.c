@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/vhost.h>
 #include <linux/vhost_inflight.h>
@@ -16,7 +15,6 @@
 /* Parked requests are neither at the disk nor back: a stop has nobody to wait for. */
 static void await_parked(const struct target *t, unsigned int n)
 {
-	const struct timespec moment = { .tv_nsec = 1000000 };
 	uint64_t begin = now_ns();
 
 	for (;;) {
@@ -25,9 +23,8 @@ static void await_parked(const struct target *t, unsigned int n)
 		VDPA_CALL(t, VHOST_INFLIGHT_GET_INFO, &info);
 		if (info.parked == n)
 			return;
-		if (now_ns() - begin > PATIENCE_MS * 1000000ull)
+		if (!rest(begin))
 			die("%u of %u requests were parked", info.parked, n);
-		nanosleep(&moment, NULL);
 	}
 }
 
@@ -74,7 +71,7 @@ static uint64_t kept(const struct target *t)
 /* When the first is back, or all are. */
 static uint64_t await_first(void)
 {
-	if (!drive_wait(PATIENCE_MS))
+	if (!drive_wait())
 		die("nothing comes back");
 	return now_ns();
 }
@@ -82,7 +79,7 @@ static uint64_t await_first(void)
 static uint64_t await_all(unsigned int n)
 {
 	for (unsigned int back = 0; back < n; back += drive_reap())
-		if (!drive_wait(PATIENCE_MS))
+		if (!drive_wait())
 			die("%u of %u requests came back", back, n);
 	return now_ns();
 }

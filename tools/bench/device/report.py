@@ -210,16 +210,18 @@ def judge(parts):
     return verdicts
 
 
+def series(name, numbers):
+    """What a plot has of a peer: for each case its numbers, or none."""
+    return {"name": name, **{end: [of(n) if n else None for n in numbers] for end, of in
+                             (("values", statistics.median), ("low", min), ("high", max))}}
+
+
 def bars(name, heading, unit, rows, figure, but=()):
     """A plot with a group of bars for each case, as tools/bench/plot wants it."""
-    series = []
-    for peer in PEERS:
-        if peer in but or not any(row["rounds"].get(peer) for row in rows):
-            continue
-        numbers = [values(row, peer, figure) for row in rows]
-        series.append({"name": peer, **{end: [of(n) if n else None for n in numbers] for end, of in
-                                        (("values", statistics.median), ("low", min), ("high", max))}})
-    return {"name": f"device-{name}", "kind": "bars", "title": heading, "y": unit, "series": series,
+    peers = [peer for peer in PEERS
+             if peer not in but and any(row["rounds"].get(peer) for row in rows)]
+    return {"name": f"device-{name}", "kind": "bars", "title": heading, "y": unit,
+            "series": [series(peer, [values(row, peer, figure) for row in rows]) for peer in peers],
             "x": ["\n".join([row["mix"], f"depth {row['depth']}, {row['disk']}",
                               *([f"batches of {row['batch']}"] if "batch" in row else [])])
                   for row in rows]}

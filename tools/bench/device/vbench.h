@@ -15,6 +15,7 @@
 #define MAX_CPUS	16
 #define MAX_RING	1024
 #define PATIENCE_MS	30000	/* what takes longer is not to come */
+#define PATIENCE_NS	(PATIENCE_MS * 1000000ULL)
 #define SECTOR		512u
 #define BIT(nr)		(1ULL << (nr))
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -182,6 +183,9 @@ extern struct result res;
 
 uint64_t now_ns(void);
 
+/* A moment's rest; false: what was begun then is not to come. */
+bool rest(uint64_t begin);
+
 static inline uint64_t ticks(void)
 {
 #if defined(__x86_64__)
@@ -233,9 +237,9 @@ void measure_idle(void);
 /* ---- who drives ---- */
 
 void drive_rings(void);
-/* All that there is room for, of every queue; until something is back, or not; what is back. */
+/* All that there is room for; until something is back, or is not to come; what is back. */
 void drive_fill(void);
-bool drive_wait(int ms);
+bool drive_wait(void);
 unsigned int drive_reap(void);
 void uring_open(struct target *t);
 void uring_drive(uint8_t *data, uint64_t stride);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -135,14 +134,11 @@ static void give_region(struct target *t)
 /* The owner before may be on its way out still. */
 static void own(const struct target *t)
 {
-	const struct timespec moment = { .tv_nsec = 1000000 };
 	uint64_t begin = now_ns();
 
-	while (ioctl(t->fd, VHOST_SET_OWNER, NULL) < 0) {
-		if (errno != EBUSY || now_ns() - begin > PATIENCE_MS * 1000000ull)
+	while (ioctl(t->fd, VHOST_SET_OWNER, NULL) < 0)
+		if (errno != EBUSY || !rest(begin))
 			die("%s: VHOST_SET_OWNER: %s", t->path, strerror(errno));
-		nanosleep(&moment, NULL);
-	}
 }
 
 void vdpa_start(struct target *t)

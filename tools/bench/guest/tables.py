@@ -5,7 +5,7 @@ import statistics
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../device")
-from report import conclude, given, spread, table  # noqa: E402
+from report import conclude, given, series, spread, table  # noqa: E402
 
 # Of ours by the IOThread's, whichever of them does better.
 HOST_TARGET, IOPS_TARGET = 0.5, 1.0
@@ -117,13 +117,10 @@ def plots(part):
     """What tools/bench/plot is to draw."""
     rows = [row for row in part["rows"] if row["peers"]]
     peers = list(dict.fromkeys(peer for row in rows for peer in row["peers"]))
-    sides = {peer: [host_side(row["peers"][peer]) if peer in row["peers"] else None for row in rows]
-             for peer in peers}
     return [{"name": "guest-instructions", "kind": "bars", "title": "A request of 4 KiB from a guest: the "
              "host's side", "y": "instructions", "x": [title(row) for row in rows],
-             "series": [{"name": peer, **{end: [of(n) if n else None for n in sides[peer]] for end, of in
-                                          (("values", statistics.median), ("low", min), ("high", max))}}
-                        for peer in peers]}]
+             "series": [series(peer, [host_side(row["peers"][peer]) if peer in row["peers"] else None
+                                      for row in rows]) for peer in peers]}]
 
 
 def main():
