@@ -198,14 +198,19 @@ static void vinf_apply_drain_timeout(struct vinf_dev *dev, const struct vinf_par
 	wake_up_all(&dev->idle_wait);
 }
 
-/* What it is good for shows under load.  A worker that polls looks at it all the time. */
-static void vinf_apply_poll(struct vinf_dev *dev, const struct vinf_params *p)
+/*
+ * What they are good for shows under load.  A worker that polls looks at poll_us all the time, and
+ * every worker at sched_batch before it sleeps.
+ */
+static void vinf_apply_worker(struct vinf_dev *dev, const struct vinf_params *p)
 {
 	WRITE_ONCE(dev->poll_us, p->poll_us);
+	WRITE_ONCE(dev->sched_batch, p->sched_batch);
 }
 
 VINF_CONF_LIVE(drain_timeout_ms, INT_MAX, vinf_apply_drain_timeout);
-VINF_CONF_LIVE(poll_us, VINF_MAX_POLL_US, vinf_apply_poll);
+VINF_CONF_LIVE(poll_us, VINF_MAX_POLL_US, vinf_apply_worker);
+VINF_CONF_LIVE(sched_batch, 1, vinf_apply_worker);
 
 /* What to do with requests that the disk fails; live as well: that is when it is thought of. */
 
@@ -349,6 +354,7 @@ static struct configfs_attribute *vinf_conf_attrs[] = {
 	&vinf_conf_attr_on_write_error,
 	&vinf_conf_attr_retry_ms,
 	&vinf_conf_attr_poll_us,
+	&vinf_conf_attr_sched_batch,
 	&vinf_conf_attr_indirect_desc,
 	&vinf_conf_attr_event_idx,
 	&vinf_conf_attr_packed,

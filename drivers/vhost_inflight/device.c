@@ -131,6 +131,7 @@ int vinf_dev_create(const struct vinf_params *p, struct vinf_dev **out)
 	dev->drain_timeout_ms = p->drain_timeout_ms;
 	dev->pin_memory = p->pin_memory;
 	dev->poll_us = p->poll_us;
+	dev->sched_batch = p->sched_batch;
 	vinf_events_init(&dev->events);
 	INIT_DELAYED_WORK(&dev->stop_work, vinf_stop_work);
 	INIT_DELAYED_WORK(&dev->heal_work, vinf_heal_work);

@@ -13,6 +13,9 @@
  * nothing available and for a disk that does not answer: what came soon enough makes it poll twice
  * as long the next time, and what did not ends the polling.  So a device with nothing to do pays
  * for it once, and then sleeps as any other.
+ *
+ * With sched_batch a worker is SCHED_BATCH: when it is woken it takes the processor from nobody, a
+ * vCPU that has just kicked and has more to submit above all.
  */
 #include <linux/completion.h>
 #include <linux/module.h>
@@ -21,6 +24,7 @@
 #include <linux/sched/stat.h>
 #include <linux/sched/vhost_task.h>
 #include <linux/slab.h>
+#include <uapi/linux/sched/types.h>
 
 #include "vinf.h"
 #include "trace.h"
@@ -34,6 +38,7 @@ struct workqueue_struct *vinf_wq;
  * @task: I: the thread
  * @leave: A: told to leave
  * @leaving: the worker's: reap work is queued
+ * @batch: the worker's: it has made itself SCHED_BATCH
  * @out: the worker's: requests were out when it ran out of work
  * @idle: the worker's: when that was, by local_clock(); 0 while it has work, or nobody polls
  * @budget: the worker's: ns to poll from then on, without and with requests out
@@ -46,6 +51,7 @@ struct vinf_worker {
 	struct vhost_task *task;
 	bool leave;
 	bool leaving;
+	bool batch;
 	bool out;
 	u64 idle;
 	u64 budget[2];
@@ -149,6 +155,37 @@ static bool vinf_worker_idle(struct vinf_worker *w)
 	return true;
 }
 
+static void vinf_worker_adopt(int policy)
+{
+	struct sched_attr attr = { .sched_policy = policy, .sched_nice = task_nice(current) };
+
+	__set_current_state(TASK_RUNNING);
+	/* Neither is ever refused, and if it were: the worker serves its queue with either. */
+	sched_setattr_nocheck(current, &attr);
+}
+
+/*
+ * The policy that configfs wants.  One that it has from elsewhere, its owner's thread or chrt, is
+ * somebody's decision about this thread alone, and stays.
+ *
+ * It counts when the worker is woken, so before it sleeps is early enough.  True: it was changed,
+ * and the worker is not about to sleep any more.
+ */
+static bool vinf_worker_policy(struct vinf_worker *w)
+{
+	int from = w->batch ? SCHED_BATCH : SCHED_NORMAL;
+	int to = READ_ONCE(w->q->dev->sched_batch) ? SCHED_BATCH : SCHED_NORMAL;
+	bool ours;
+
+	if (likely(from == to))
+		return false;
+	ours = current->policy == from;
+	w->batch = ours && to == SCHED_BATCH;
+	if (ours)
+		vinf_worker_adopt(to);
+	return ours;
+}
+
 static bool vinf_worker_run(void *data)
 {
 	struct vinf_worker *w = data;
@@ -161,7 +198,7 @@ static bool vinf_worker_run(void *data)
 		return false;
 	}
 	if (!test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
-		return vinf_worker_polls(w) && vinf_worker_idle(w);
+		return vinf_worker_policy(w) || (vinf_worker_polls(w) && vinf_worker_idle(w));
 	__set_current_state(TASK_RUNNING);
 	if (unlikely(w->idle))
 		vinf_worker_learn(w);

@@ -44,7 +44,8 @@ TEST_F(configfs, defaults)
 		{ "path", "" }, { "read_only", "0" }, { "num_queues", "1" }, { "queue_size", "256" },
 		{ "logical_block_size", "0" }, { "drain_timeout_ms", "0" }, { "poll_us", "0" }, { "indirect_desc", "1" },
 		{ "event_idx", "1" }, { "packed", "0" }, { "in_order", "0" }, { "partial_order", "0" }, { "discard", "1" }, { "enable", "0" }, { "capacity", "0" },
-		{ "state", "disabled" }, { "pin_memory", "0" },
+		{ "state", "disabled" }, { "pin_memory", "0" }, { "suspend", "0" }, { "sched_batch", "0" },
+		{ "on_read_error", "report" }, { "on_write_error", "report" }, { "retry_ms", "1000" },
 	};
 	char text[256], serial[21] = "";
 	unsigned int i;
@@ -73,7 +74,8 @@ TEST_F(configfs, bad_values)
 		{ "logical_block_size", "8192" }, { "logical_block_size", "-512" },
 		{ "drain_timeout_ms", "-1" }, { "drain_timeout_ms", "x" }, { "drain_timeout_ms", "4294967296" },
 		{ "pin_memory", "2" }, { "pin_memory", "x" }, { "indirect_desc", "2" }, { "event_idx", "x" }, { "discard", "3" },
-		{ "packed", "2" }, { "in_order", "x" }, { "partial_order", "2" },
+		{ "packed", "2" }, { "in_order", "x" }, { "partial_order", "2" }, { "suspend", "2" },
+		{ "sched_batch", "2" }, { "sched_batch", "x" }, { "sched_batch", "-1" },
 		{ "enable", "2" }, { "enable", "x" }, { "enable", "-1" },
 	};
 	char before[256], after[256];
@@ -98,7 +100,8 @@ TEST_F(configfs, good_values)
 		{ "num_queues", "64" }, { "num_queues", "1" }, { "queue_size", "2" }, { "queue_size", "1024" },
 		{ "logical_block_size", "512" }, { "logical_block_size", "4096" }, { "logical_block_size", "0" },
 		{ "drain_timeout_ms", "5000" }, { "indirect_desc", "0" }, { "event_idx", "0" }, { "discard", "0" },
-		{ "pin_memory", "1" }, { "packed", "1" }, { "in_order", "1" }, { "partial_order", "1" }, { "path", "/no/such/file" },
+		{ "pin_memory", "1" }, { "packed", "1" }, { "in_order", "1" }, { "partial_order", "1" },
+		{ "suspend", "1" }, { "sched_batch", "1" }, { "path", "/no/such/file" },
 	};
 	char text[256];
 	unsigned int i;

@@ -3,7 +3,6 @@
  * Workers that poll before they sleep: what they find without a kick, that they ask for kicks again, what ends it, and that
  * a device with nothing to do costs nothing.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 
 #include "vblk_dev.h"
 #include "vblk_stop.h"
+#include "vblk_worker.h"
 #include "kselftest_harness.h"
 
 #define DISK	(16 << 20)
@@ -44,24 +44,6 @@ FIXTURE_VARIANT_ADD(polling, split_flags) { false, true };
 FIXTURE_VARIANT_ADD(polling, packed) { true, false };
 FIXTURE_VARIANT_ADD(polling, packed_flags) { true, true };
 
-/* The first queue's, of this process, or -errno. */
-static pid_t worker_of_queue(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	pid_t found = -ESRCH;
-	char path[300], comm[32];
-	struct dirent *e;
-
-	while (dir && (e = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
-		if (vd_read_file(path, comm, sizeof(comm)) > 0 && !strncmp(comm, "vblk-0-", 7))
-			found = atoi(e->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
 /* A worker polls only while nobody else wants its processor: the test has another one. */
 static int apart(pid_t worker)
 {
@@ -84,7 +66,7 @@ static int begin(struct vd *d, const char *name, bool packed, bool no_event_idx)
 
 	if (ret)
 		return ret;
-	worker = worker_of_queue();
+	worker = vd_worker(0);
 	return worker < 0 ? worker : apart(worker) ?: worker;
 }
 
@@ -158,57 +140,6 @@ static int until_polls(struct vd_queue *q, __u64 buf)
 		/* it ends its turn */
 		poll(NULL, 0, MOST_MS / 20);
 		if (!armed(q))
-			return 0;
-	} while (vd_now_ms() < end);
-	return -ETIMEDOUT;
-}
-
-/* What a worker has used up. */
-struct used_up {
-	unsigned long long ns;
-	unsigned long switches, forced;
-};
-
-static int used_up(pid_t worker, struct used_up *u, char *state)
-{
-	/* the clock of a thread's processor time; see clock_getcpuclockid(3) */
-	clockid_t clock = ~(clockid_t)worker << 3 | 6;
-	char path[64], text[4096], *at;
-	struct timespec t;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/status", worker);
-	if (vd_read_file(path, text, sizeof(text)) <= 0 || clock_gettime(clock, &t))
-		return -EIO;
-	u->ns = t.tv_sec * 1000000000ULL + t.tv_nsec;
-	at = strstr(text, "\nState:\t");
-	*state = at ? at[8] : '?';
-	at = strstr(text, "\nvoluntary_ctxt_switches:");
-	if (!at || sscanf(at, "\nvoluntary_ctxt_switches: %lu", &u->switches) != 1)
-		return -EIO;
-	at = strstr(text, "\nnonvoluntary_ctxt_switches:");
-	return at && sscanf(at, "\nnonvoluntary_ctxt_switches: %lu", &u->forced) == 1 ? 0 : -EIO;
-}
-
-static bool same(const struct used_up *a, const struct used_up *b)
-{
-	return a->ns == b->ns && a->switches == b->switches && a->forced == b->forced;
-}
-
-/* It sleeps, and is not just about to. */
-static int until_asleep(pid_t worker, struct used_up *u)
-{
-	long end = vd_now_ms() + VD_WAIT_MS;
-	struct used_up was;
-	char state;
-	int ret;
-
-	do {
-		ret = used_up(worker, &was, &state);
-		poll(NULL, 0, 10);
-		ret = ret ?: used_up(worker, u, &state);
-		if (ret)
-			return ret;
-		if (state == 'S' && same(&was, u))
 			return 0;
 	} while (vd_now_ms() < end);
 	return -ETIMEDOUT;
@@ -301,14 +232,14 @@ TEST_F_TIMEOUT(polling, gives_up, 60)
 {
 	struct vhost_inflight_queue_info before, after;
 	struct vd_buf b = { self->buf, 512, true };
-	struct used_up u;
+	struct vd_used_up u;
 	int i;
 
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, vd_qinfo(&self->r.d, 0, &before));
 		ASSERT_EQ(0, until_polls(self->q, self->buf));
 		ASSERT_EQ(0, until_armed(self->q));
-		ASSERT_EQ(0, until_asleep(self->worker, &u));
+		ASSERT_EQ(0, vd_until_asleep(self->worker, &u));
 		ASSERT_EQ(0, vd_qinfo(&self->r.d, 0, &after));
 		EXPECT_LT(before.poll_misses, after.poll_misses);
 		ASSERT_LE(0, vd_submit(self->q, VD_T_IN, 0, &b, 1, VD_DIRECT));
@@ -346,7 +277,7 @@ TEST_F_TIMEOUT(polling, learns, 60)
 
 TEST_F_TIMEOUT(polling, idle_costs_nothing, 60)
 {
-	struct used_up before, after;
+	struct vd_used_up before, after;
 	char state;
 	int on;
 
@@ -354,15 +285,15 @@ TEST_F_TIMEOUT(polling, idle_costs_nothing, 60)
 		ASSERT_EQ(0, vd_attr_set(self->r.name, "poll_us", "%d", on ? MOST_US : 0));
 		ASSERT_EQ(0, on ? until_polls(self->q, self->buf) : read_one(self->q, self->buf));
 		ASSERT_EQ(0, until_armed(self->q));
-		ASSERT_EQ(0, until_asleep(self->worker, &before));
+		ASSERT_EQ(0, vd_until_asleep(self->worker, &before));
 		poll(NULL, 0, 10 * MOST_MS);
-		ASSERT_EQ(0, used_up(self->worker, &after, &state));
+		ASSERT_EQ(0, vd_used_up(self->worker, &after, &state));
 		EXPECT_EQ(before.switches, after.switches);
 		EXPECT_EQ(before.forced, after.forced);
 		EXPECT_EQ(before.ns, after.ns);
 		/* what is looked at is what a request costs */
 		ASSERT_EQ(0, read_one(self->q, self->buf));
-		ASSERT_EQ(0, until_asleep(self->worker, &after));
+		ASSERT_EQ(0, vd_until_asleep(self->worker, &after));
 		EXPECT_LT(before.switches, after.switches);
 		EXPECT_LT(before.ns, after.ns);
 	}
@@ -409,7 +340,7 @@ TEST_F_TIMEOUT(polling, stands_still, 120)
 		{ "the queue is disabled", disable, enable },
 		{ "reset", vd_reset, vd_restart },
 	};
-	struct used_up u, later;
+	struct vd_used_up u, later;
 	struct vd *d = &self->r.d;
 	unsigned int i, round;
 	long best, ms;
@@ -420,12 +351,12 @@ TEST_F_TIMEOUT(polling, stands_still, 120)
 			ASSERT_EQ(0, until_polls(self->q, self->buf)) TH_LOG("%s", t[i].what);
 			ms = vd_now_ms();
 			ASSERT_EQ(0, t[i].stop(d)) TH_LOG("%s", t[i].what);
-			ASSERT_EQ(0, until_asleep(self->worker, &u)) TH_LOG("%s", t[i].what);
+			ASSERT_EQ(0, vd_until_asleep(self->worker, &u)) TH_LOG("%s", t[i].what);
 			ms = vd_now_ms() - ms;
 			best = ms < best ? ms : best;
 			poll(NULL, 0, MOST_MS / 2);
-			ASSERT_EQ(0, used_up(self->worker, &later, &state));
-			EXPECT_TRUE(same(&u, &later)) TH_LOG("%s", t[i].what);
+			ASSERT_EQ(0, vd_used_up(self->worker, &later, &state));
+			EXPECT_TRUE(vd_used_same(&u, &later)) TH_LOG("%s", t[i].what);
 			ASSERT_EQ(0, t[i].go_on(d)) TH_LOG("%s", t[i].what);
 			self->q = d->q[0];
 			ASSERT_EQ(0, read_one(self->q, self->buf)) TH_LOG("%s", t[i].what);
@@ -439,7 +370,7 @@ TEST_F_TIMEOUT(polling, turned_off, 60)
 	struct vhost_inflight_queue_info before, after;
 	struct vd_buf b = { self->buf, 512, true };
 	long best = VD_WAIT_MS, ms;
-	struct used_up u;
+	struct vd_used_up u;
 	int round;
 
 	for (round = 0; round < ROUNDS && best >= AT_ONCE_MS; round++) {
@@ -450,7 +381,7 @@ TEST_F_TIMEOUT(polling, turned_off, 60)
 		ASSERT_EQ(0, until_armed(self->q));
 		ms = vd_now_ms() - ms;
 		best = ms < best ? ms : best;
-		ASSERT_EQ(0, until_asleep(self->worker, &u));
+		ASSERT_EQ(0, vd_until_asleep(self->worker, &u));
 		ASSERT_LE(0, vd_submit(self->q, VD_T_IN, 0, &b, 1, VD_DIRECT));
 		poll(NULL, 0, VD_QUIET_MS);
 		EXPECT_EQ(-EAGAIN, vd_reap(self->q));
@@ -461,7 +392,7 @@ TEST_F_TIMEOUT(polling, turned_off, 60)
 	ASSERT_EQ(0, vd_qinfo(&self->r.d, 0, &before));
 	for (round = 0; round < 20; round++)
 		ASSERT_EQ(0, read_one(self->q, self->buf));
-	ASSERT_EQ(0, until_asleep(self->worker, &u));
+	ASSERT_EQ(0, vd_until_asleep(self->worker, &u));
 	ASSERT_EQ(0, vd_qinfo(&self->r.d, 0, &after));
 	EXPECT_EQ(before.poll_hits, after.poll_hits);
 	EXPECT_EQ(before.poll_misses, after.poll_misses);
