@@ -35,6 +35,7 @@ const struct cfs_attr cfs_attrs[] = {
 	{ "retry_ms",		CFS_UINT, "milliseconds up to 2147483647, 0 for only by command",
 	  true },
 	{ "poll_us",		CFS_UINT, "microseconds up to 100000, 0 for no polling", true },
+	{ "sched_batch",	CFS_BOOL, "0 or 1", true, "0 1" },
 	{ "indirect_desc",	CFS_BOOL, "0 or 1" },
 	{ "event_idx",		CFS_BOOL, "0 or 1" },
 	{ "packed",		CFS_BOOL, "0 or 1" },

@@ -146,7 +146,7 @@ for cmd in create delete events inflight retry set show watch; do
 done
 t "set --help" 0 "^Usage: vhost-blkctl set NAME ATTRIBUTE=VALUE\.\.\. \[OPTION" set --help
 is "  lists the attributes" grep -Eq "^  on_write_error +report, park-enospc or park$" "$tmp/out"
-is "  and no other" test "$(grep -c "^  [a-z]" "$tmp/out")" = 5
+is "  and no other" test "$(grep -c "^  [a-z]" "$tmp/out")" = 6
 t "set: unknown option" 2 "set has no option --frob" set --frob
 t "set without an attribute" 2 "set needs an ATTRIBUTE=VALUE" set a
 t "set of what is no assignment" 2 '"retry_ms" is no ATTRIBUTE=VALUE' set a retry_ms
@@ -207,10 +207,10 @@ is "  leaves the first one alone" attr a enable 1
 t "create with everything" 0 "^b: .*, read-only$" create b --path=/dev/y --read-only --serial "my disk" --num-queues 4 \
 	--queue-size 128 --logical-block-size=4096 --drain-timeout 500 --no-discard --no-indirect --no-event-idx \
 	--packed --in-order --partial-order --suspend --on-read-error park --on-write-error=park-enospc --retry-ms 0 \
-	--poll-us 50 --pin-memory
+	--poll-us 50 --sched-batch --pin-memory
 for pair in path=/dev/y read_only=1 "serial=my disk" num_queues=4 queue_size=128 logical_block_size=4096 \
 	drain_timeout_ms=500 discard=0 indirect_desc=0 event_idx=0 packed=1 in_order=1 partial_order=1 suspend=1 \
-	on_read_error=park on_write_error=park-enospc retry_ms=0 poll_us=50 pin_memory=1; do
+	on_read_error=park on_write_error=park-enospc retry_ms=0 poll_us=50 sched_batch=1 pin_memory=1; do
 	is "  ${pair%%=*}" attr b "${pair%%=*}" "${pair#*=}"
 done
 t "create of a relative path" 0 "^c:" create c --path disk.img
@@ -219,7 +219,7 @@ t "create --json" 0 "." create d --path /dev/x --json
 is "  schema" json 'd["name"] == "d" and d["state"] == "free" and d["size_bytes"] == 1 << 20 and d["node"].endswith("/vhost-blk-d")
 	and d["config"]["num_queues"] == 1 and d["config"]["read_only"] is False and d["config"]["serial"] == ""
 	and d["config"]["on_write_error"] == "report" and d["config"]["retry_ms"] == 1000 and d["config"]["suspend"] is False
-	and d["config"]["poll_us"] == 0 and d["config"]["pin_memory"] is False'
+	and d["config"]["poll_us"] == 0 and d["config"]["sched_batch"] is False and d["config"]["pin_memory"] is False'
 
 refused()	# ATTRIBUTE ERRNO NUMBER TEXT OPTION...
 {
@@ -253,6 +253,7 @@ refused on_read_error EINVAL 22 'on_read_error takes report, park-enospc or park
 refused on_write_error EINVAL 22 'on_write_error takes report, park-enospc or park, not ""' --on-write-error=
 refused retry_ms EINVAL 22 'retry_ms takes milliseconds .*, not "2147483648"' --retry-ms 2147483648
 refused poll_us EINVAL 22 'poll_us takes microseconds up to 100000.*, not "100001"' --poll-us 100001
+refused sched_batch ENOENT 2 "driver has no sched_batch: it is of another version" --sched-batch
 refused pin_memory ENOENT 2 "driver has no pin_memory: it is of another version" --pin-memory
 refused suspend ENOENT 2 "driver has no suspend: it is of another version" --suspend
 refused discard EACCES 13 "needs root" --no-discard
@@ -501,11 +502,11 @@ t "set" 0 "^a: retry_ms 250, was 1000$" set a retry_ms=250
 is "  writes it" attr a retry_ms 250
 is "  and nothing else" attr a on_write_error report
 t "set of everything" 0 "^a: on_read_error park, was report$" set a retry_ms=0 on_write_error=park-enospc \
-	drain_timeout_ms=7 on_read_error=park poll_us=100000
-for pair in retry_ms=0 on_write_error=park-enospc drain_timeout_ms=7 on_read_error=park poll_us=100000; do
+	drain_timeout_ms=7 on_read_error=park poll_us=100000 sched_batch=1
+for pair in retry_ms=0 on_write_error=park-enospc drain_timeout_ms=7 on_read_error=park poll_us=100000 sched_batch=1; do
 	is "  ${pair%%=*}" attr a "${pair%%=*}" "${pair#*=}"
 done
-is "  a line each" test "$(wc -l < "$tmp/out")" = 5
+is "  a line each" test "$(wc -l < "$tmp/out")" = 6
 t "set to what it is" 0 "^a: retry_ms still 0$" set a retry_ms=0
 t "set --json" 0 "." set a retry_ms=5 --json
 is "  schema" json 'd["name"] == "a" and d["config"]["retry_ms"] == 5 and d["config"]["on_read_error"] == "park"'
@@ -517,6 +518,8 @@ failures="on_write_error=22"
 t "set to a word that is none" 1 'on_write_error takes report, park-enospc or park, not "stop"' \
 	set a on_write_error=stop
 t "set to no word" 1 'on_write_error takes report, park-enospc or park, not ""' set a on_write_error=
+failures="sched_batch=22"
+t "set to what is neither 0 nor 1" 1 'sched_batch takes 0 or 1, not "2"' set a sched_batch=2
 failures="drain_timeout_ms=13"
 t "set without the right" 1 "needs root" set a drain_timeout_ms=1
 failures=""
@@ -610,6 +613,8 @@ t "complete: set's words" 0 "^park$" --complete set abc on_write_error =
 is "  all of them" test "$(wc -l < "$tmp/out")" = 3
 t "complete: set's words that begin like it" 0 "^park$" --complete set abc on_write_error = p
 is "  and no other" test "$(wc -l < "$tmp/out")" = 2
+t "complete: set's 0 and 1" 0 "^1$" --complete set abc sched_batch = ""
+is "  both of them" test "$(wc -l < "$tmp/out")" = 2
 t "complete: set's options" 0 "^--json$" --complete set abc --j
 t "complete: no word" 0 "^create$" --complete
 rm -rf "$tmp/config"

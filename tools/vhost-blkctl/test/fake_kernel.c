@@ -49,6 +49,7 @@ static const struct { const char *name, *value; } attrs[] = {
 	{ "on_write_error", "report" },
 	{ "retry_ms", "1000" },
 	{ "poll_us", "0" },
+	{ "sched_batch", "0" },
 	{ "indirect_desc", "1" },
 	{ "event_idx", "1" },
 	{ "packed", "0" },
