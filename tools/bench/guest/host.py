@@ -287,10 +287,9 @@ def attempts(bench, case, peer):
 def measure(bench, case, peer):
     """A case with a peer: windows in which nobody looks, and one with the trace."""
     args, guest = bench.args, bench.guest
-    for tid, (name, _) in threads(guest.qemu.pid).items():
-        if name.startswith("vblk-"):
-            policy = os.SCHED_BATCH if peer == "ours-batch" else os.SCHED_OTHER
-            os.sched_setscheduler(tid, policy, os.sched_param(0))
+    if bench.device:
+        # The worker takes it on when it sleeps the next time, which is before anything is measured.
+        put(f"{bench.device.path}/sched_batch", int(peer == "ours-batch"))
     guest.sh(f"{FIO} --rw={case['mix']} --iodepth={case['depth']} "
              f"--iodepth_batch_submit={case['batch']} --iodepth_batch_complete_min={case['batch']} "
              f"--iodepth_batch_complete_max={case['depth']} --filename=/dev/{bench.names[disk_of(peer)]} "
