@@ -598,7 +598,7 @@ struct vinf_params {
 	u32 on_read_error, on_write_error;	/* enum vhost_inflight_on_error */
 	u32 retry_ms;
 	u32 poll_us;
-	u32 sched_batch;		/* 0 or 1 */
+	u32 sched_batch;
 };
 
 /* What is stopped, how, and since when.  Everything is D. */
@@ -629,7 +629,7 @@ struct vinf_dev {
 	u32 on_read_error, on_write_error; /* A: enum vhost_inflight_on_error */
 	u32 retry_ms;			/* A: of parked requests, 0: only by command */
 	u32 poll_us;			/* A: for how long workers poll at most, 0: not at all */
-	u32 sched_batch;		/* A: workers preempt nobody when they are woken */
+	u32 sched_batch;		/* A: workers are SCHED_BATCH, see worker.c */
 	u16 nr_queues;			/* E */
 	u16 queue_size;			/* E */
 	struct vinf_queue *queue;	/* E: nr_queues of them */

@@ -14,8 +14,8 @@
  * as long the next time, and what did not ends the polling.  So a device with nothing to do pays
  * for it once, and then sleeps as any other.
  *
- * With sched_batch a worker is SCHED_BATCH: when it is woken it takes the processor from nobody, a
- * vCPU that has just kicked and has more to submit above all.
+ * With sched_batch a worker is SCHED_BATCH: when it is woken it does not take the processor from
+ * whoever runs there, a vCPU that has just kicked and has more to submit above all.
  */
 #include <linux/completion.h>
 #include <linux/module.h>
@@ -38,6 +38,7 @@ struct workqueue_struct *vinf_wq;
  * @task: I: the thread
  * @leave: A: told to leave
  * @leaving: the worker's: reap work is queued
+ * @want: the worker's: sched_batch, when it last looked
  * @batch: the worker's: it has made itself SCHED_BATCH
  * @out: the worker's: requests were out when it ran out of work
  * @idle: the worker's: when that was, by local_clock(); 0 while it has work, or nobody polls
@@ -51,6 +52,7 @@ struct vinf_worker {
 	struct vhost_task *task;
 	bool leave;
 	bool leaving;
+	bool want;
 	bool batch;
 	bool out;
 	u64 idle;
@@ -155,32 +157,37 @@ static bool vinf_worker_idle(struct vinf_worker *w)
 	return true;
 }
 
+/* All but the policy stays as it was. */
 static void vinf_worker_adopt(int policy)
 {
 	struct sched_attr attr = { .sched_policy = policy, .sched_nice = task_nice(current) };
 
+	if (current->se.custom_slice)
+		attr.sched_runtime = current->se.slice;
 	__set_current_state(TASK_RUNNING);
 	/* Neither is ever refused, and if it were: the worker serves its queue with either. */
 	sched_setattr_nocheck(current, &attr);
 }
 
 /*
- * The policy that configfs wants.  One that it has from elsewhere, its owner's thread or chrt, is
- * somebody's decision about this thread alone, and stays.
+ * The policy that configfs wants, when that changed.  One that the worker has from elsewhere, its
+ * owner's thread or chrt, is somebody's decision about this thread alone, and stays.
  *
- * It counts when the worker is woken, so before it sleeps is early enough.  True: it was changed,
- * and the worker is not about to sleep any more.
+ * It counts when the worker is woken, so before it sleeps is early enough.  True: it has another
+ * one, and is not about to sleep any more.
  */
 static bool vinf_worker_policy(struct vinf_worker *w)
 {
+	bool want = READ_ONCE(w->q->dev->sched_batch);
 	int from = w->batch ? SCHED_BATCH : SCHED_NORMAL;
-	int to = READ_ONCE(w->q->dev->sched_batch) ? SCHED_BATCH : SCHED_NORMAL;
+	int to = want ? SCHED_BATCH : SCHED_NORMAL;
 	bool ours;
 
-	if (likely(from == to))
+	if (likely(want == w->want))
 		return false;
-	ours = current->policy == from;
-	w->batch = ours && to == SCHED_BATCH;
+	w->want = want;
+	ours = from != to && current->policy == from;
+	w->batch = ours && want;
 	if (ours)
 		vinf_worker_adopt(to);
 	return ours;

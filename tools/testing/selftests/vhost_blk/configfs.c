@@ -268,7 +268,7 @@ TEST_F(configfs, fixed_while_enabled)
 		{ "path", "/dev/null" }, { "read_only", "1" }, { "serial", "x" }, { "num_queues", "2" },
 		{ "queue_size", "128" }, { "logical_block_size", "4096" }, { "indirect_desc", "0" },
 		{ "event_idx", "0" }, { "packed", "1" }, { "in_order", "1" }, { "partial_order", "1" }, { "discard", "0" },
-		{ "pin_memory", "1" },
+		{ "pin_memory", "1" }, { "suspend", "1" },
 	};
 	char before[256], after[256];
 	unsigned int i;
@@ -282,6 +282,9 @@ TEST_F(configfs, fixed_while_enabled)
 	}
 	EXPECT_EQ(0, vd_attr_set(self->name, "drain_timeout_ms", "77"));
 	EXPECT_EQ(77, vd_attr_num(self->name, "drain_timeout_ms"));
+	EXPECT_EQ(0, vd_attr_set(self->name, "sched_batch", "1"));
+	EXPECT_EQ(-EINVAL, vd_attr_set(self->name, "sched_batch", "2"));
+	EXPECT_EQ(1, vd_attr_num(self->name, "sched_batch"));
 	EXPECT_EQ(0, vd_attr_set(self->name, "resize", "1"));
 	EXPECT_EQ(-1, rmdir(self->dir));
 	EXPECT_EQ(EBUSY, errno);

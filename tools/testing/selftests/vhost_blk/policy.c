@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <unistd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "vblk_dev.h"
 #include "vblk_worker.h"
@@ -167,10 +168,53 @@ TEST_F(policy, of_chrt_stays)
 	}
 }
 
+TEST_F(policy, of_chrt_stays_whichever_was_first)
+{
+	unsigned int i;
+
+	ASSERT_EQ(0, start(self));
+	for (i = 0; i < QUEUES; i++) {
+		ASSERT_EQ(SCHED_OTHER, policy_of(self, i));
+		ASSERT_EQ(0, give(self->worker[i], SCHED_FIFO));
+	}
+	ASSERT_EQ(0, set(self, 1));
+	for (i = 0; i < QUEUES; i++) {
+		EXPECT_EQ(SCHED_FIFO, policy_of(self, i));
+		ASSERT_EQ(0, give(self->worker[i], SCHED_OTHER));
+		EXPECT_EQ(SCHED_OTHER, policy_of(self, i));
+	}
+}
+
+/* struct sched_attr, which not every C library has. */
+struct attr {
+	__u32 size, policy;
+	__u64 flags;
+	__s32 nice;
+	__u32 priority;
+	__u64 runtime, deadline, period;
+};
+
+TEST_F(policy, slice_stays)
+{
+	struct attr a = { .size = sizeof(a), .policy = SCHED_OTHER, .runtime = 700000 };
+	unsigned int round;
+
+	ASSERT_EQ(0, start(self));
+	ASSERT_EQ(SCHED_OTHER, policy_of(self, 0));
+	ASSERT_EQ(0, syscall(SYS_sched_setattr, self->worker[0], &a, 0));
+	for (round = 0; round < 2; round++) {
+		ASSERT_EQ(0, set(self, !round));
+		ASSERT_EQ(round ? SCHED_OTHER : SCHED_BATCH, policy_of(self, 0));
+		ASSERT_EQ(0, syscall(SYS_sched_getattr, self->worker[0], &a, sizeof(a), 0));
+		EXPECT_EQ(700000, a.runtime) TH_LOG("round %u", round);
+	}
+}
+
 /* ---- while requests come ---- */
 
 struct toggle {
 	const char *name;
+	unsigned int n;
 	bool over;
 	int ret;
 };
@@ -178,10 +222,9 @@ struct toggle {
 static void *toggle(void *arg)
 {
 	struct toggle *t = arg;
-	unsigned int n;
 
-	for (n = 0; !t->ret && !__atomic_load_n(&t->over, __ATOMIC_ACQUIRE); n++)
-		t->ret = vd_attr_set(t->name, "sched_batch", "%u", n % 2);
+	for (; !t->ret && !__atomic_load_n(&t->over, __ATOMIC_ACQUIRE); t->n++)
+		t->ret = vd_attr_set(t->name, "sched_batch", "%u", t->n % 2);
 	return NULL;
 }
 
@@ -211,6 +254,8 @@ TEST_F_TIMEOUT(policy, under_load, 90)
 			EXPECT_LE(0, vd_submit(q, write ? VD_T_OUT : VD_T_IN, i * 8, &b, 1, VD_DIRECT));
 		}
 		vd_kick(q);
+		/* here for certain while they are out, or just back */
+		EXPECT_EQ(0, set(self, round / QUEUES % 2));
 		EXPECT_EQ(0, vd_wait(q, 8, VD_WAIT_MS)) TH_LOG("round %u", round);
 		for (i = 0; i < 8 && !write && round; i++)
 			EXPECT_EQ(-1, vd_check(vd_ptr(&self->r.d, data + i * 4096), 4096, i * 4096, round - 1));
@@ -218,6 +263,7 @@ TEST_F_TIMEOUT(policy, under_load, 90)
 	__atomic_store_n(&t.over, true, __ATOMIC_RELEASE);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(0, t.ret);
+	EXPECT_LT(0, t.n);
 	ASSERT_EQ(0, set(self, 1));
 	for (i = 0; i < QUEUES; i++) {
 		EXPECT_EQ(0, self->r.d.q[i]->bad_used);

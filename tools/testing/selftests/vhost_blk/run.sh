@@ -29,7 +29,7 @@ programs=(
 	"hostile 90"
 	"notify 90 -v event_idx"
 	"poll 200 -v packed"
-	"policy 60 -v polls"
+	"policy 200 -v polls"
 	"upgrade 300 -v packed -T attributes"
 	"fault 300 -T another_engine_goes_on -v packed -F control"
 	"iotlb 120 -v v2_memfd -v pinned -v taken"
