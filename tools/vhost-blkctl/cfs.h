@@ -19,7 +19,7 @@ enum cfs_kind { CFS_STR, CFS_BOOL, CFS_UINT };
  * @kind: type of its value in JSON
  * @takes: for the sentence when the kernel refuses a value; NULL when it can't be written
  * @live: whether it can be written while the device is enabled
- * @words: the values it takes, with spaces between; NULL when they are no words
+ * @words: the values it takes, with spaces between; NULL when they are too many
  */
 struct cfs_attr {
 	const char *name;

@@ -270,7 +270,7 @@ static bool complete_value(const struct cmd *cmd, const char *name, const char *
 
 	if (!strncmp(name, "--", 2)) {
 		nr = find_opt(cmd->opts, name + 2, strlen(name + 2));
-		attr = nr < 0 ? NULL : cmd->opts[nr].attr;
+		attr = nr < 0 || cmd->opts[nr].kind == OPT_FLAG ? NULL : cmd->opts[nr].attr;
 	}
 	nr = attr ? cfs_find(attr, strlen(attr)) : -1;
 	if (nr < 0 || !cfs_attrs[nr].words)

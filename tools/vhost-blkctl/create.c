@@ -31,7 +31,7 @@ const struct opt create_opts[] = {
 	  "retry_ms" },
 	{ "poll-us", OPT_UINT, "US", "poll so long at most before sleeping, 0 is never (0)",
 	  "poll_us" },
-	{ "sched-batch", OPT_FLAG, NULL, "workers take the processor from nobody (SCHED_BATCH)",
+	{ "sched-batch", OPT_FLAG, NULL, "workers don't preempt who wakes them (SCHED_BATCH)",
 	  "sched_batch", "1" },
 	{ "pin-memory", OPT_FLAG, NULL, "pin all of guest memory, which spares each request that",
 	  "pin_memory", "1" },

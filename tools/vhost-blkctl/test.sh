@@ -604,6 +604,8 @@ t "complete: unknown command" 0 "" --complete frob x
 t "complete: words" 0 "^park-enospc$" --complete create x --on-read-error park
 is "  that begin like it" test "$(wc -l < "$tmp/out")" = 2
 t "complete: words after =, by bash" 0 "^report$" --complete create x --on-read-error = r
+t "complete: options after one that takes no value" 0 "^--pin-memory$" --complete create x --sched-batch --pi
+t "complete: no words for one that takes none" 0 "" --complete create x --sched-batch ""
 t "complete: no words for a number" 0 "" --complete create x --retry-ms = 1
 t "complete: set's NAME" 0 "^abc$" --complete set a
 t "complete: set's attributes" 0 "^on_write_error=$" --complete set abc on_
