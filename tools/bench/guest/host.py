@@ -29,11 +29,18 @@ POLLS = {False: 0, True: 32768}
 # A guest whose host is emulated now and then loses the only timer that would wake an idle processor. A
 # periodic one comes again.
 PERIODIC = "nohz=off highres=off nopvspin"
-# QEMU's emulation of SVM leaves behind that it has injected an interrupt, until the guest exits again or
-# takes an exception; when a timer of the emulated machine comes first, the interrupt is delivered once
-# more, and a guest that holds a lock by then spins on it. The sooner the guest exits, the rarer that is:
-# let it do so when it acknowledges.
+# QEMU's emulation of SVM leaves behind that it has injected an interrupt, until the guest exits or takes an
+# exception. When QEMU goes through its main loop before that, as with each timer of the emulated machine,
+# the interrupt is delivered once more, and a guest that holds a lock by then spins on it. So let it come
+# before the first lock of a handler. That of a local timer acknowledges before all else: let it exit there.
+# That of a device locks the interrupt first: have a breakpoint before that, but behind what ftrace may
+# patch, and no jump in its place, for both would spare the exception.
 EMULATED = ("-cpu", "host,kvm-pv-eoi=off")
+BREAKPOINT = (
+    "mount -t tracefs none /sys/kernel/tracing && cd /sys/kernel/tracing && echo 0 > tracing_on && "
+    "echo 0 > /proc/sys/debug/kprobes-optimization && for at in 9 5 10 11 12; do "
+    "echo p:bench handle_edge_irq+$at > kprobe_events && break; done 2>/dev/null && "
+    "echo 1 > events/kprobes/bench/enable && cd /")
 FIO = ("fio --thread --ioengine=libaio --direct=1 --bs=4k --norandommap --randrepeat=1 --time_based "
        "--runtime=100000 --eta=never --output=/tmp/fio.out --name=bench ")
 
@@ -94,14 +101,16 @@ class Bench:
         self.guest = Guest(self.args.kernel, self.args.initramfs, nodes,
                            f"{TOP}/build/log/bench-guest.log", cpus=1, memory=MEMORY,
                            append=PERIODIC, extra=extra)
-        # Half a minute to a whole one; and where instructions are the clock, hours are soon over.
-        say(f"# the guest was up after {self.guest.booted(100 if self.args.icount else 300):.0f} s")
+        # Half a minute to a whole one. Where instructions are the clock, one that stands still lets it go
+        # slowly: ten minutes of the machine below are a minute.
+        say(f"# the guest was up after {self.guest.booted(70 if self.args.icount else 300):.0f} s")
         sizes = self.guest.sh("for i in /sys/block/vd?; do echo ${i##*/} $(cat $i/size); done")
         by_size = {int(size) >> 11: name for name, size in map(str.split, sizes.splitlines())}
         self.names = {disk: by_size[SIZE + i] for i, disk in enumerate(self.disks)}
         # Its kernel still has work left over from the boot, which would be on the first disk's account. By
         # time, on an emulated machine, its ticks alone keep it from ever looking as if it were at rest.
         if self.args.icount:
+            self.guest.sh(BREAKPOINT)
             until(self.at_rest, "the guest comes to rest", 60)
 
     def at_rest(self):
@@ -134,6 +143,11 @@ class Bench:
             attempt(os.rmdir, f"/sys/kernel/config/nullb/{os.path.basename(path)}")
         if self.trace:
             attempt(self.trace.end)
+
+    def policies(self):
+        """Of our workers, which take on a new one before they sleep."""
+        return {os.sched_getscheduler(tid) for tid, (name, _) in threads(self.guest.qemu.pid).items()
+                if name.startswith("vblk-")}
 
     def requests(self, peer):
         """How many its disk has done."""
@@ -288,7 +302,6 @@ def measure(bench, case, peer):
     """A case with a peer: windows in which nobody looks, and one with the trace."""
     args, guest = bench.args, bench.guest
     if bench.device:
-        # The worker takes it on when it sleeps the next time, which is before anything is measured.
         put(f"{bench.device.path}/sched_batch", int(peer == "ours-batch"))
     guest.sh(f"{FIO} --rw={case['mix']} --iodepth={case['depth']} "
              f"--iodepth_batch_submit={case['batch']} --iodepth_batch_complete_min={case['batch']} "
@@ -296,6 +309,9 @@ def measure(bench, case, peer):
              "& job=$!", args.patience)
     begin = bench.requests(peer)
     until(lambda: bench.requests(peer) >= begin + args.warmup, "fio begins", args.patience)
+    if disk_of(peer) == "ours":
+        policy = os.SCHED_BATCH if peer == "ours-batch" else os.SCHED_OTHER
+        until(lambda: bench.policies() == {policy}, "the worker has its policy", args.patience)
     before, windows = Sample(bench, peer), []
     for _ in range(args.rounds):
         before, result = window(bench, peer, before)
