@@ -14,6 +14,16 @@
 #error "vhost-inflight needs Linux 6.12 or newer"
 #endif
 
+/*
+ * January 2026, for 7.0: shmem_file_setup() takes vma_flags_t, 590d356aa433 ("mm: update
+ * shmem_[kernel]_file_*() functions to use vma_flags_t").
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define VINF_NORESERVE	VM_NORESERVE
+#else
+#define VINF_NORESERVE	mk_vma_flags(VMA_NORESERVE_BIT)
+#endif
+
 /* A kernel without block cgroups has no name for them, in any version. */
 #ifdef CONFIG_BLK_CGROUP
 static inline struct cgroup_subsys_state *vinf_blkcg_get(void)

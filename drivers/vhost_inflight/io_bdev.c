@@ -316,7 +316,9 @@ static int vinf_bdev_range(struct vinf_io *io, const struct vinf_range *r, struc
 		return -ECANCELED;
 	switch (io->req.op) {
 	case VINF_OP_DISCARD:
-		return __blkdev_issue_discard(bdev, r->sector, r->sectors, GFP_NOIO, bio);
+		/* What it returns is always 0 in 6.12, and void in newer kernels. */
+		__blkdev_issue_discard(bdev, r->sector, r->sectors, GFP_NOIO, bio);
+		return 0;
 	case VINF_OP_ZEROES:
 		return __blkdev_issue_zeroout(bdev, r->sector, r->sectors, GFP_NOIO, bio,
 					      vinf_bdev_zero_flags(r));

@@ -27,7 +27,8 @@ static bool vinf_bv_extends(const struct bio_vec *bv, struct page *page)
 {
 	u32 end = bv->bv_offset + bv->bv_len;
 
-	return !(end & ~PAGE_MASK) && page == nth_page(bv->bv_page, end >> PAGE_SHIFT) &&
+	return !(end & ~PAGE_MASK) &&
+	       page_to_pfn(page) == page_to_pfn(bv->bv_page) + (end >> PAGE_SHIFT) &&
 	       page_folio(page) == page_folio(bv->bv_page);
 }
 

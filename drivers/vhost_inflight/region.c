@@ -100,7 +100,7 @@ static struct vinf_region *vinf_region_new(const struct vinf_dev *dev)
 	u64 size = PAGE_ALIGN((u64)vinf_region_stride(dev) * dev->nr_queues);
 	struct file *file;
 
-	file = shmem_file_setup("vhost-inflight", size, VM_NORESERVE);
+	file = shmem_file_setup("vhost-inflight", size, VINF_NORESERVE);
 	if (IS_ERR(file))
 		return ERR_CAST(file);
 	/* As a memfd has them: who holds the descriptor may also read it without a mapping. */
