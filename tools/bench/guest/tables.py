@@ -118,7 +118,7 @@ def plots(part):
     rows = [row for row in part["rows"] if row["peers"]]
     peers = list(dict.fromkeys(peer for row in rows for peer in row["peers"]))
     return [{"name": "guest-instructions", "kind": "bars", "title": "A request of 4 KiB from a guest: the "
-             "host's side", "y": "instructions", "x": [title(row) for row in rows],
+             "host's side", "y": "instructions", "x": [title(row).replace(", ", "\n") for row in rows],
              "series": [series(peer, [host_side(row["peers"][peer]) if peer in row["peers"] else None
                                       for row in rows]) for peer in peers]}]
 
