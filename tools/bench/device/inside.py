@@ -404,8 +404,7 @@ def scale_recovery(args):
     result = {}
     for layout in ("split", "packed"):
         for queues, depth in RECOVERED:
-            row = [once(queues, depth, f"--{layout}")
-                   for _ in range(args.rounds)]
+            row = [once(queues, depth, f"--{layout}") for _ in range(args.rounds)]
             again, times = traced(("vhost_inflight/vinf_submit",),
                                   lambda q=queues, d=depth, way=layout: once(q, d, f"--{way}"))
             submitted = [at - again["begun_us"] for _, at in times if at > again["begun_us"]]

@@ -101,8 +101,8 @@ class Bench:
         self.guest = Guest(self.args.kernel, self.args.initramfs, nodes,
                            f"{TOP}/build/log/bench-guest.log", cpus=1, memory=MEMORY,
                            append=PERIODIC, extra=extra)
-        # Half a minute to a whole one. Where instructions are the clock, one that stands still lets it go
-        # slowly: ten minutes of the machine below are a minute.
+        # Half a minute to a whole one. Where instructions are the clock, one that stood still had not used
+        # up 100 seconds when the machine below had spent ten minutes on it.
         say(f"# the guest was up after {self.guest.booted(70 if self.args.icount else 300):.0f} s")
         sizes = self.guest.sh("for i in /sys/block/vd?; do echo ${i##*/} $(cat $i/size); done")
         by_size = {int(size) >> 11: name for name, size in map(str.split, sizes.splitlines())}
