@@ -173,6 +173,8 @@ int cmd_events(const struct args *args)
 	if (on) {
 		signal(SIGINT, leave);
 		signal(SIGTERM, leave);
+		/* Nobody reads any more, which with events to print is not seen by poll(). */
+		signal(SIGPIPE, leave);
 	}
 	fd = node_open(args->name);
 	if (fd < 0)

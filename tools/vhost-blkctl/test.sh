@@ -487,6 +487,15 @@ exec {lines}<&-
 is "events --follow ends when nobody reads" timeout 30 tail -s 0.1 --pid="$pid" -f /dev/null
 wait "$pid"
 is "  and well" test $? = 0
+# A pipe that nobody reads from the beginning.
+mkfifo "$tmp/pipe"
+exec {reads}<>"$tmp/pipe" {writes}>"$tmp/pipe" {reads}<&-
+for option in "" --json; do
+	FAKE_EVENTS="1 2 wait 5/2" "$ctl" events --follow $option a >&"$writes" 2> "$tmp/err"
+	is "events --follow $option that nobody reads, with events to print" test $? = 0
+	is "  without a word" test ! -s "$tmp/err"
+done
+exec {writes}>&-
 unset FAKE_EVENTS
 rm "$tmp/dev/vhost-blk-a"
 t "events: the node is missing" 1 "vhost-blk-a is not there" events a --follow
@@ -641,6 +650,10 @@ shell_completes set abc on_write_error = p
 is "in the shell: its words" grep -qx "park-enospc park" "$tmp/out"
 shell_completes create x --path "$tmp/con"
 is "in the shell: files" grep -qx "$tmp/config -o filenames" "$tmp/out"
+shell_completes upgrade "$tmp/con"
+is "in the shell: a module" grep -qx "$tmp/config -o filenames" "$tmp/out"
+shell_completes upgrade --fall
+is "in the shell: options of a command that takes a file" grep -qx -e "--fallback" "$tmp/out"
 shell_completes frob x
 is "in the shell: nothing" grep -qx "" "$tmp/out"
 
