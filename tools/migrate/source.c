@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The guest goes: the left side of stream.h. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -170,6 +171,25 @@ static int hand_over(struct side *s, struct leave *l, struct move *mv)
 
 /* ---- ends ---- */
 
+/*
+ * Until the disk has answered all that was left behind: until then SET_FD and DRIVER_OK are refused.
+ * That may take as long as the disk hangs, and nobody else has the guest.
+ */
+static int await_disk(const struct side *s)
+{
+	bool said = false;
+	int n;
+
+	while ((n = vdpa_orphans(&s->dev)) > 0) {
+		if (!said)
+			say("%s: the disk still has %d requests, and the guest waits for it",
+			    s->dev.node, n);
+		said = true;
+		poll(NULL, 0, 10);
+	}
+	return n;
+}
+
 /* The device is closed, and nobody else has the guest: by the steps of a destination. */
 static int take_back(struct side *s, const struct leave *l)
 {
@@ -177,6 +197,7 @@ static int take_back(struct side *s, const struct leave *l)
 	vdpa_close(&s->dev);
 	return vdpa_open(&s->dev, s->o->node[s->nr]) ?:
 	       vdpa_own(&s->dev, &s->m, s->g.ram) ?:
+	       await_disk(s) ?:
 	       vdpa_queues(&s->dev, &s->m, &s->g, &l->st, l->region) ?:
 	       side_start(s, &l->st);
 }

@@ -441,6 +441,13 @@ int vdpa_parked(const struct vdpa *d)
 	return get_info(d, &info) ? -1 : (int)info.parked;
 }
 
+int vdpa_orphans(const struct vdpa *d)
+{
+	struct vhost_inflight_info info;
+
+	return get_info(d, &info) ? -1 : (int)info.orphans;
+}
+
 /* All that there are; whether one of them is of this type. */
 static bool events(const struct vdpa *d, enum vhost_inflight_event_type type)
 {

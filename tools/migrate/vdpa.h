@@ -100,6 +100,9 @@ void *vdpa_region_bytes(struct vdpa *d, const struct machine *m,
 /* Requests that wait for the disk to get well; -1 and why(). */
 int vdpa_parked(const struct vdpa *d);
 
+/* Requests of owners before that the disk has not answered; -1 and why(). */
+int vdpa_orphans(const struct vdpa *d);
+
 /* Until there is an event of this type, or for @ms. */
 void vdpa_event(const struct vdpa *d, enum vhost_inflight_event_type type, unsigned int ms);
 

@@ -112,6 +112,25 @@ static bool hangs(const struct fake *f, const struct fake_request *r)
 	return told(what) >= 0;
 }
 
+bool fake_hangs(const struct fake *f)
+{
+	const struct fake_request read = { .type = VIRTIO_BLK_T_IN };
+	const struct fake_request write = { .type = VIRTIO_BLK_T_OUT };
+
+	return hangs(f, &read) || hangs(f, &write);
+}
+
+unsigned int fake_hanging(const struct fake *f)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < f->queues; i++)
+		for (unsigned int j = 0; j < FAKE_QUEUE_SIZE; j++)
+			n += f->queue[i].req[j].state == FAKE_SUBMITTED &&
+			     hangs(f, &f->queue[i].req[j]);
+	return n;
+}
+
 static bool full(const struct fake_request *r)
 {
 	long long from = r->type == VIRTIO_BLK_T_OUT ? told("full") : -1;

@@ -94,6 +94,8 @@ void fake_event(struct fake *f, uint32_t type);
 unsigned int fake_kept(const struct fake_queue *q);
 unsigned int fake_parked(const struct fake *f);
 uint64_t fake_now_ms(void);
+unsigned int fake_hanging(const struct fake *f);	/* requests that the disk does not answer */
+bool fake_hangs(const struct fake *f);			/* there may be such */
 
 /* What the linker makes of the client's system calls, and the real ones: kernel.c. */
 int __wrap_open(const char *path, int flags, ...);

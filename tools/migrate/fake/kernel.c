@@ -22,6 +22,8 @@
 #define BIT(nr)	(1ULL << (nr))
 
 static struct fake *dev;
+/* Requests that its disk did not answer before it was closed. */
+static unsigned int left;
 
 static bool other(const char *what)
 {
@@ -36,6 +38,13 @@ static int ret_of(int ret)
 		return ret;
 	errno = -ret;
 	return -1;
+}
+
+static unsigned int orphans(const struct fake *f)
+{
+	if (left && !fake_hangs(f))
+		left = 0;
+	return left;
 }
 
 /* What to wait for: kicks are latched while it stands still.  How long. */
@@ -125,6 +134,7 @@ int __wrap_close(int fd)
 		wake(f);
 		pthread_mutex_unlock(&f->lock);
 		pthread_join(f->thread, NULL);
+		left = fake_hanging(f);
 	}
 	if (f->region)
 		munmap(f->region, fake_stride(f) * f->queues);
@@ -165,6 +175,7 @@ static int get_info(struct fake *f, struct vhost_inflight_info *info)
 	info->num_queues = f->queues;
 	info->queue_size = other("size") ? FAKE_QUEUE_SIZE / 2 : FAKE_QUEUE_SIZE;
 	info->parked = fake_parked(f);
+	info->orphans = orphans(f);
 	memcpy(info->serial, other("serial") ? "another" : "fake\0\0\0", 7);
 	return 0;
 }
@@ -184,7 +195,7 @@ static int set_status(struct fake *f, uint8_t status)
 	int ret;
 
 	if (status & VIRTIO_CONFIG_S_DRIVER_OK && !f->running) {
-		ret = other("start") ? -EUCLEAN : fake_start(f);
+		ret = orphans(f) ? -EBUSY : other("start") ? -EUCLEAN : fake_start(f);
 		if (ret)
 			return ret;
 		f->running = true;
@@ -207,7 +218,7 @@ static int set_status(struct fake *f, uint8_t status)
 
 static int set_fd(struct fake *f, const struct vhost_inflight_fd *arg)
 {
-	if (f->running)
+	if (f->running || orphans(f))
 		return -EBUSY;
 	if (arg->num_queues != f->queues || arg->mmap_size != fake_stride(f) * f->queues)
 		return -EMSGSIZE;
