@@ -9,6 +9,7 @@
 # FAULTDIR, which 'fault' needs. One stream of TAP, the totals in its last line. --quick: the
 # part that a slow debug kernel has the time for; --all: also the variants that are left to long runs;
 # --verbose: what passing tests say, too; --limit: how long one program may take, 300 s.
+# VHOST_INFLIGHT_PATIENCE=N in the environment multiplies that.
 #
 # Exit status: 0 all passed, 1 one failed, was skipped or did not run, 2 usage.
 # shellcheck source=lib.sh disable=SC2154
@@ -111,7 +112,7 @@ digest() {
 }
 
 run_one() {
-	local prog=$1 limit=$2 planned ran before=$count start=$SECONDS rc
+	local prog=$1 limit=$(($2 * ${VHOST_INFLIGHT_PATIENCE:-1})) planned ran before=$count start=$SECONDS rc
 	shift 2
 	hung_tasks "${sleepless[$prog]:-120}"
 	timeout -k 5 "$limit" "$here/$prog" "$@" >"$log" 2>&1 </dev/null
