@@ -25,7 +25,7 @@ const struct opt create_opts[] = {
 	  "drain_timeout_ms" },
 	{ "on-read-error", OPT_STR, "POLICY", "report, park-enospc or park (report)",
 	  "on_read_error" },
-	{ "on-write-error", OPT_STR, "POLICY", "the same, of what changes the disk (report)",
+	{ "on-write-error", OPT_STR, "POLICY", "the same, of all but reads (report)",
 	  "on_write_error" },
 	{ "retry-ms", OPT_UINT, "MS", "when to try parked requests again, 0 is never (1000)",
 	  "retry_ms" },

@@ -79,8 +79,8 @@ enum vhost_inflight_state {
  * @bounce_busy: bounce buffers in use
  * @bounce_total: bounce buffers the device may use
  * @parked: requests the disk failed that wait to be tried again, see VHOST_INFLIGHT_RETRY
- * @on_read_error: enum vhost_inflight_on_error, for requests that change nothing on the disk
- * @on_write_error: enum vhost_inflight_on_error, for all others
+ * @on_read_error: enum vhost_inflight_on_error, for reads
+ * @on_write_error: enum vhost_inflight_on_error, for all other requests, FLUSH among them
  * @retry_ms: after how many milliseconds a parked request is tried again by itself; 0 is never
  */
 struct vhost_inflight_info {
