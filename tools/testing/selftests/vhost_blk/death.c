@@ -120,11 +120,9 @@ static __u32 orphans(const char *name, __u32 *state)
 static int at_the_disk(struct vd *d)
 {
 	struct vhost_inflight_request r[64];
-	int got = vd_requests(d, 0, r, ARRAY_SIZE(r)), n = 0;
+	int n = vd_requests(d, 0, r, ARRAY_SIZE(r));
 
-	for (int i = 0; i < got; i++)
-		n += r[i].state == VHOST_INFLIGHT_REQUEST_SUBMITTED;
-	return got < 0 ? got : n;
+	return n < 0 ? n : vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_SUBMITTED);
 }
 
 /* Bounded: DRIVER_OK is refused while a predecessor's requests are out. */

@@ -137,17 +137,25 @@ static inline int vd_requests(struct vd *d, unsigned int queue, struct vhost_inf
 	return ret ?: (int)arg.count;
 }
 
+/* How many of @n requests are in @state; none of -errno. */
+static inline int vd_in_state(const struct vhost_inflight_request *r, int n, __u8 state)
+{
+	int in = 0;
+
+	for (int i = 0; i < n; i++)
+		in += r[i].state == state;
+	return in;
+}
+
 /* Until there are @n in a queue, all of them in @state; they are in @r then. */
 static inline int vd_settled(struct vd *d, unsigned int queue, struct vhost_inflight_request *r, int n, __u8 state)
 {
 	long end = vd_now_ms() + VD_WAIT_MS;
-	int got, i;
+	int got;
 
 	do {
 		got = vd_requests(d, queue, r, n);
-		for (i = 0; got == n && i < n && r[i].state == state; i++)
-			;
-		if (got < 0 || (got == n && i == n))
+		if (got < 0 || (got == n && vd_in_state(r, n, state) == n))
 			return got < 0 ? got : 0;
 	} while (vd_now_ms() < end && !poll(NULL, 0, 1));
 	return -ETIMEDOUT;

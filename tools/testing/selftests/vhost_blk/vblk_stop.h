@@ -333,15 +333,13 @@ static inline int vd_at_disk(struct vd_guest *g, int submitted, int refused)
 {
 	struct vhost_inflight_request r[VD_GUEST_NUM];
 	long end = vd_now_ms() + VD_WAIT_MS;
-	int i, n, s, f;
+	int n;
 
 	do {
 		n = vd_requests(&g->r.d, 0, r, VD_GUEST_NUM);
-		for (i = 0, s = 0, f = 0; i < n; i++) {
-			s += r[i].state == VHOST_INFLIGHT_REQUEST_SUBMITTED;
-			f += r[i].state == VHOST_INFLIGHT_REQUEST_REFUSED;
-		}
-		if (n < 0 || (n == submitted + refused && s == submitted && f == refused))
+		if (n < 0 || (n == submitted + refused &&
+			      vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_SUBMITTED) == submitted &&
+			      vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_REFUSED) == refused))
 			return n < 0 ? n : 0;
 	} while (vd_now_ms() < end && !poll(NULL, 0, 1));
 	return -ETIMEDOUT;
