@@ -722,18 +722,30 @@ bool vblk_queue_process(struct vinf_vq *vq)
 	return more;
 }
 
+/* In flight by the region, and no turn has come to it yet. */
+static bool vblk_still_to_take(const struct vblk_again *a, u16 id)
+{
+	u32 i;
+
+	for (i = a->next; i < a->found.nr; i++)
+		if (a->found.buf[i].id == id)
+			return true;
+	return false;
+}
+
 /**
  * vblk_queue_holds - &vinf_engine_ops.holds
  * @vq: queue
  * @id: buffer id
  *
- * Return: true from fetching the buffer to publishing it.
+ * Return: true from fetching the buffer to publishing it; also of what an engine before this one
+ * fetched: a stop needs no turn to end when the holder keeps all of it.
  */
 bool vblk_queue_holds(const struct vinf_vq *vq, u16 id)
 {
 	const struct vblk_queue *q = vq->priv;
 
-	return virtq_in_flight(&q->ring, id);
+	return virtq_in_flight(&q->ring, id) || (q->again && vblk_still_to_take(q->again, id));
 }
 
 /**

@@ -766,6 +766,53 @@ TEST_F_TIMEOUT(path, exchange, 60)
 	EXPECT_EQ(0, vd_compare(g));
 }
 
+/* While the owner does not run, and with it no worker: the next engine has not looked at its queues when the stop ends. */
+static int exchange_and_fail(struct vd_guest *g, pid_t owner)
+{
+	int ret = vd_until_state(&g->look, VHOST_INFLIGHT_STATE_STOPPING);
+
+	kill(owner, SIGSTOP);
+	ret = ret ?: vd_child_stopped(owner) ?: vd_exchange() ?: vd_backing_break(&g->r.b);
+	ret = ret ?: vd_until_state(&g->look, VHOST_INFLIGHT_STATE_STOPPED);
+	kill(owner, SIGCONT);
+	return ret;
+}
+
+/* What is parked then is kept by the stop, and who resets the device and goes on at its base has it done. */
+TEST_F_TIMEOUT(path, kept_by_a_stop_before_the_next_engine_looked, 60)
+{
+	struct vhost_inflight_request r[VD_GUEST_NUM];
+	struct vhost_inflight_stop_info info;
+	struct vd_guest *g = &self->g;
+	__u32 base[VD_GUEST_QUEUES];
+	struct vd *d = &g->r.d;
+	pid_t pid, owner = getpid();
+	int status;
+
+	ASSERT_EQ(0, vd_hang(g, OUT));
+	ASSERT_EQ(0, vd_at_disk(g, 1, OUT - 1));
+	pid = fork();
+	if (!pid)
+		_exit(-exchange_and_fail(g, owner));
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, vd_stop(d, VD_PRESERVE, 2 * VD_WAIT_MS));
+	ASSERT_EQ(0, vd_child_end(pid, &status, 2 * VD_WAIT_MS));
+	ASSERT_EQ(0, status) TH_LOG("%s", strerror(WEXITSTATUS(status)));
+	ASSERT_EQ(0, vd_stopped(d));
+	ASSERT_EQ(0, vd_get_stop(&g->look, 0, &info));
+	EXPECT_EQ(OUT, info.kept);
+	EXPECT_EQ(OUT, vd_requests(&g->look, 0, r, VD_GUEST_NUM));
+	EXPECT_EQ(OUT, vd_inflight_heads(&g->reg, 0, NULL));
+	EXPECT_TRUE(vd_exact(g));
+	ASSERT_EQ(0, vd_get_bases(d, base));
+	ASSERT_EQ(0, vd_reset(d));
+	EXPECT_EQ(OUT, vd_inflight_heads(&g->reg, 0, NULL));
+	ASSERT_EQ(0, vd_backing_mend(&g->r.b));
+	ASSERT_EQ(0, vd_cont(g, base));
+	ASSERT_EQ(0, all_well(g, OUT));
+	EXPECT_EQ(0, vd_compare(g));
+}
+
 /* A VMM in whose name it runs, at the place where the driver is. It tells when it does, and does no more. */
 static pid_t vmm(const struct vd_guest *g)
 {
