@@ -230,13 +230,19 @@ int vinf_engine_detach(unsigned int ms)
 	return ret;
 }
 
+/* Is one being exchanged? */
+bool vinf_engine_away(void)
+{
+	return READ_ONCE(vinf_detached);
+}
+
 /*
  * Wait for the next engine while one is being exchanged.  Holds no lock.  0; -EINTR; -EAGAIN with
  * @nonblock, which does not wait.
  */
 int vinf_engine_wait(bool nonblock)
 {
-	if (likely(!READ_ONCE(vinf_detached)))
+	if (likely(!vinf_engine_away()))
 		return 0;
 	if (nonblock)
 		return -EAGAIN;

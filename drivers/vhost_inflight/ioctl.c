@@ -690,6 +690,27 @@ static long vinf_ioctl_locked(const struct vinf_ioctl *row, struct vinf_cmd *c)
 	return row->fn(c);
 }
 
+static long vinf_ioctl_wait_and_run(const struct vinf_ioctl *row, struct vinf_cmd *c)
+{
+	struct vinf_dev *dev = c->dev;
+	long ret;
+
+	/* What may start a queue needs an engine. */
+	if (row->who != ANY) {
+		ret = vinf_engine_wait(false);
+		if (ret)
+			return ret;
+	}
+	/* A dead owner is on its way out: its successor need not see that. */
+	if (row->who != OWNER && READ_ONCE(dev->dying))
+		wait_event_killable_timeout(dev->idle_wait, !READ_ONCE(dev->dying), HZ);
+	if (mutex_lock_killable(&dev->lock))
+		return -EINTR;
+	ret = vinf_ioctl_locked(row, c);
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
 /**
  * vinf_ioctl - ioctl() on the node
  * @vf: file
@@ -709,6 +730,7 @@ long vinf_ioctl(struct vinf_file *vf, unsigned int cmd, void __user *arg)
 	const struct vinf_ioctl *row = vinf_ioctl_find(cmd);
 	struct vinf_cmd c = { .dev = vf->dev, .vf = vf, .user = arg };
 	size_t size = _IOC_SIZE(cmd);
+	bool away;
 	long ret;
 
 	if (!row)
@@ -724,19 +746,11 @@ long vinf_ioctl(struct vinf_file *vf, unsigned int cmd, void __user *arg)
 		if (copy_from_user(&c.arg, arg, size))
 			return -EFAULT;
 	}
-	/* What may start a queue needs an engine. */
-	if (row->who != ANY) {
-		ret = vinf_engine_wait(false);
-		if (ret)
-			return ret;
-	}
-	/* A dead owner is on its way out: its successor need not see that. */
-	if (row->who != OWNER && READ_ONCE(vf->dev->dying))
-		wait_event_killable_timeout(vf->dev->idle_wait, !READ_ONCE(vf->dev->dying), HZ);
-	if (mutex_lock_killable(&vf->dev->lock))
-		return -EINTR;
-	ret = vinf_ioctl_locked(row, &c);
-	mutex_unlock(&vf->dev->lock);
+	away = vinf_engine_away();
+	ret = vinf_ioctl_wait_and_run(row, &c);
+	/* It went while somebody else had the lock, and as of now nothing was started. */
+	if (ret == -ENXIO && !away)
+		ret = vinf_ioctl_wait_and_run(row, &c);
 	if (!ret && _IOC_DIR(cmd) & _IOC_READ && copy_to_user(arg, &c.arg, size))
 		ret = -EFAULT;
 	trace_vinf_ioctl(vf->dev, cmd, ret);

@@ -777,6 +777,7 @@ void vinf_configfs_exit(void);
 
 int vinf_engine_detach(unsigned int ms);
 int vinf_engine_attach(void);
+bool vinf_engine_away(void);
 int vinf_engine_wait(bool nonblock);
 void vinf_engine_name(char *buf, size_t size);
 const struct vinf_engine_ops *vinf_engine_get(void);

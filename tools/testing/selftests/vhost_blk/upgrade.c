@@ -465,6 +465,7 @@ TEST_F_TIMEOUT(upgrade, owner_is_stopped, 60)
 	pid_t pid, owner = getpid();
 	int i, status;
 
+	ASSERT_EQ(0, vd_backing_freeze(&self->f.r.b));
 	for (i = 0; i < QUEUES; i++)
 		fill_some(&self->f.l[i], 16);
 	EXPECT_EQ(0, taken(&self->f.r.d, QUEUES));
@@ -479,11 +480,77 @@ TEST_F_TIMEOUT(upgrade, owner_is_stopped, 60)
 	}
 	ASSERT_EQ(0, vd_child_end(pid, &status, VD_WAIT_MS));
 	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, vd_backing_thaw(&self->f.r.b));
 	for (i = 0; i < QUEUES; i++) {
 		vd_vague(self->f.l[i].q);
 		EXPECT_EQ(0, finish(&self->f.l[i])) TH_LOG("queue %u: %s", i, self->f.l[i].wrong);
 	}
 	EXPECT_EQ(0, once(&self->f.rec, QUEUES * 16));
+}
+
+static void *enable_last(void *arg)
+{
+	struct vd *d = arg;
+
+	return (void *)(long)vd_vring_state(d, VHOST_VDPA_SET_VRING_ENABLE, QUEUES - 1, 1);
+}
+
+static void *exchange_now(void *arg)
+{
+	(void)arg;
+	return (void *)exchange();
+}
+
+/* A page of the ring that nobody has, until somebody gives it back: what is in it is at @was. */
+static int take_page(void *page, void *was)
+{
+	memcpy(was, page, 4096);
+	if (mmap(page, 4096, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != page)
+		return -errno;
+	return vd_hold_faults(page, 4096);
+}
+
+/* Until there is no engine. */
+static int until_away(const char *name)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	int fd;
+
+	do {
+		fd = vd_node_open(name, O_RDONLY | O_NONBLOCK);
+		if (fd >= 0)
+			close(fd);
+	} while (fd >= 0 && vd_now_ms() < end);
+	return fd == -EAGAIN ? 0 : fd < 0 ? fd : -ETIMEDOUT;
+}
+
+/* Who starts a queue was past the wait for an engine, on its way into the ring, when the engine went: that is no ENXIO. */
+TEST_F_TIMEOUT(upgrade, goes_while_a_queue_is_started, 60)
+{
+	struct vd *d = &self->f.r.d;
+	struct load *l = &self->f.l[QUEUES - 1];
+	void *page = vd_ptr(d, l->q->used_iova), *enabled, *exchanged;
+	static __u8 was[4096];
+	struct uffdio_copy copy = { .dst = (unsigned long)page, .src = (unsigned long)was, .len = sizeof(was) };
+	pthread_t starts, goes;
+	int uffd;
+
+	ASSERT_EQ(0, vd_vring_state(d, VHOST_VDPA_SET_VRING_ENABLE, QUEUES - 1, 0));
+	uffd = take_page(page, was);
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, pthread_create(&starts, NULL, enable_last, d));
+	ASSERT_EQ(1, poll(&(struct pollfd){ .fd = uffd, .events = POLLIN }, 1, VD_WAIT_MS));
+	ASSERT_EQ(0, pthread_create(&goes, NULL, exchange_now, NULL));
+	EXPECT_EQ(0, until_away(self->f.r.name));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
+	ASSERT_EQ(0, pthread_join(starts, &enabled));
+	ASSERT_EQ(0, pthread_join(goes, &exchanged));
+	EXPECT_EQ(NULL, enabled) TH_LOG("%s", strerror(-(long)enabled));
+	EXPECT_LE(0, (long)exchanged);
+	fill(l);
+	EXPECT_EQ(0, finish(l)) TH_LOG("%s", l->wrong);
+	EXPECT_EQ(0, compare(l));
+	close(uffd);
 }
 
 /* A queue without an engine is a device that is slow: stop, reset and close end as they do then. */
