@@ -15,8 +15,10 @@ static int __init vinf_init(void)
 	int ret;
 
 	vinf_wq = alloc_workqueue("vhost_inflight", WQ_UNBOUND, 0);
-	if (!vinf_wq)
-		return -ENOMEM;
+	vinf_unpin_wq = alloc_workqueue("vhost_inflight_unpin", WQ_UNBOUND, 0);
+	ret = -ENOMEM;
+	if (!vinf_wq || !vinf_unpin_wq)
+		goto err_wq;
 	ret = vinf_io_module_init();
 	if (ret)
 		goto err_wq;
@@ -33,7 +35,10 @@ err_dev:
 err_io:
 	vinf_io_module_exit();
 err_wq:
-	destroy_workqueue(vinf_wq);
+	if (vinf_unpin_wq)
+		destroy_workqueue(vinf_unpin_wq);
+	if (vinf_wq)
+		destroy_workqueue(vinf_wq);
 	return ret;
 }
 
@@ -47,6 +52,7 @@ static void __exit vinf_exit(void)
 	vinf_configfs_exit();
 	vinf_dev_module_exit();
 	destroy_workqueue(vinf_wq);
+	destroy_workqueue(vinf_unpin_wq);
 	vinf_io_module_exit();
 }
 

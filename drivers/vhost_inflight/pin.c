@@ -214,7 +214,12 @@ err_unpin:
 
 /* ---- and the way back ---- */
 
-/* Pages to be marked dirty by somebody who can wait for them. */
+/*
+ * Pages to be marked dirty by somebody who can wait for them: for as long as it takes a filesystem,
+ * that of FUSE for one, so nothing else is done by who waits, and it is the owner that is charged.
+ */
+struct workqueue_struct *vinf_unpin_wq;
+
 struct vinf_late_unpin {
 	struct work_struct work;
 	struct page *page;
@@ -246,7 +251,7 @@ static bool vinf_dirty(struct folio *folio, struct page *page, unsigned long nr)
 		folio_unlock(folio);
 		return true;
 	}
-	late = kmalloc(sizeof(*late), GFP_KERNEL);
+	late = kmalloc(sizeof(*late), GFP_KERNEL_ACCOUNT);
 	if (!late) {
 		/*
 		 * So small an allocation does not fail.  If it does, waiting is better than losing
@@ -260,7 +265,7 @@ static bool vinf_dirty(struct folio *folio, struct page *page, unsigned long nr)
 	INIT_WORK(&late->work, vinf_late_unpin_work);
 	late->page = page;
 	late->nr = nr;
-	queue_work(vinf_wq, &late->work);
+	queue_work(vinf_unpin_wq, &late->work);
 	return false;
 }
 

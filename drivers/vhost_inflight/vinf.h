@@ -447,6 +447,7 @@ void vinf_queue_wake(struct vinf_queue *q);
 void vinf_queue_done(struct vinf_queue *q, struct vinf_io *io);
 
 extern struct workqueue_struct *vinf_wq;
+extern struct workqueue_struct *vinf_unpin_wq;	/* what waits for somebody else's filesystem */
 
 /* ---- event.c: what a supervisor wants to know without asking ---- */
 
