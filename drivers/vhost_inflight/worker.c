@@ -207,6 +207,11 @@ static bool vinf_worker_run(void *data)
 	if (!test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
 		return vinf_worker_policy(w) || (vinf_worker_polls(w) && vinf_worker_idle(w));
 	__set_current_state(TASK_RUNNING);
+	/* It may have been the next worker's by then: what was to be done is not ours to do. */
+	if (unlikely(READ_ONCE(w->leave))) {
+		vinf_queue_wake(w->q);
+		return true;
+	}
 	if (unlikely(w->idle))
 		vinf_worker_learn(w);
 	vinf_queue_turn(w->q);
