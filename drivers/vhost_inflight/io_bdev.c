@@ -151,7 +151,8 @@ static bool vinf_bdev_send_pieces(struct vinf_io *io, struct bio *bio)
 		 * allocated.
 		 */
 		front = bio_split(bio, cut, gfp, &vinf_pieces);
-		if (!front) {
+		/* NULL on 6.12, an error since. */
+		if (IS_ERR_OR_NULL(front)) {
 			vinf_bdev_refused_at(io, io->start);
 			return false;
 		}
