@@ -137,13 +137,25 @@ static void vinf_region_replace(struct vinf_dev *dev, struct vinf_region *r, boo
 	vinf_region_put(r);
 }
 
+/* Is there something in it for who starts now, by SET_FD or from before a reset? */
+static bool vinf_region_awaited(const struct vinf_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < dev->nr_queues; i++)
+		if (dev->queue[i].vq.handed || dev->queue[i].resumes)
+			return true;
+	return false;
+}
+
 /**
  * vinf_region_ready - see to it that there is a region, for what was negotiated
  * @dev: device, features negotiated, no queue runs
  *
  * Context: process, vinf_dev.lock held.
  *
- * Return: 0; -ENOMEM; -ESTALE when a part of the region was punched out of its file.
+ * Return: 0; -ENOMEM; -ESTALE when a part of a region that there is something to go on with was
+ * punched out of its file.
  */
 int vinf_region_ready(struct vinf_dev *dev)
 {
@@ -151,8 +163,13 @@ int vinf_region_ready(struct vinf_dev *dev)
 
 	lockdep_assert_held(&dev->lock);
 	if (dev->region_ours && vinf_region_fits(dev, dev->region)) {
-		WRITE_ONCE(dev->region->features, dev->acked);
-		return vinf_shm_whole(&dev->region->shm) ? 0 : -ESTALE;
+		if (vinf_shm_whole(&dev->region->shm)) {
+			WRITE_ONCE(dev->region->features, dev->acked);
+			return 0;
+		}
+		/* Who could open the node, and no more, may have done that. */
+		if (vinf_region_awaited(dev))
+			return -ESTALE;
 	}
 	r = vinf_region_new(dev);
 	if (IS_ERR(r))

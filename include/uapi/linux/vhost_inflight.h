@@ -363,8 +363,8 @@ struct vhost_inflight_fd {
  * descriptor is close-on-exec, and its file can neither grow nor shrink if it is ours.
  *
  * The region is there from DRIVER_OK on. A reset makes it fresh and keeps it, unless features are
- * negotiated that need another size; that of a device that stands still with something in it is
- * fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be
+ * negotiated that need another size, or a hole was punched into its file; that of a device that
+ * stands still with something in it is fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be
  * had until the next DRIVER_OK.
  *
  *  - ENODATA: there is none yet.
@@ -380,7 +380,8 @@ struct vhost_inflight_fd {
  * looks at what is in the region: it finishes or takes back the batch that was being given back,
  * and the requests in flight are done again, in the order in which they were taken. The guest is
  * notified once. VHOST_SET_VRING_BASE need not be called; if it is, the base has to be what was
- * given back last, or that and what is in flight.
+ * given back last, or that and what is in flight. The file is kept in memory, all of it, also the
+ * part that is no region.
  *
  * The errnos of SET_FD, after which the device has the region it had:
  *
