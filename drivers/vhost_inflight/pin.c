@@ -216,7 +216,8 @@ err_unpin:
 
 /*
  * Pages to be marked dirty by somebody who can wait for them: for as long as it takes a filesystem,
- * that of FUSE for one, so nothing else is done by who waits, and it is the owner that is charged.
+ * that of FUSE for one, so nothing else is done by who waits.  Those that a worker leaves its owner
+ * is charged for.
  */
 struct workqueue_struct *vinf_unpin_wq;
 
@@ -251,17 +252,11 @@ static bool vinf_dirty(struct folio *folio, struct page *page, unsigned long nr)
 		folio_unlock(folio);
 		return true;
 	}
-	late = kmalloc(sizeof(*late), GFP_KERNEL_ACCOUNT);
-	if (!late) {
-		/*
-		 * So small an allocation does not fail.  If it does, waiting is better than losing
-		 * the data.
-		 */
-		folio_lock(folio);
-		folio_mark_dirty(folio);
-		folio_unlock(folio);
-		return true;
-	}
+	/*
+	 * An owner at its limit, and dying of it, must neither lose the data nor wait for the
+	 * folio.
+	 */
+	late = kmalloc(sizeof(*late), GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	INIT_WORK(&late->work, vinf_late_unpin_work);
 	late->page = page;
 	late->nr = nr;
