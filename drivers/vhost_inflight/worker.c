@@ -193,15 +193,26 @@ static bool vinf_worker_policy(struct vinf_worker *w)
 	return ours;
 }
 
+/*
+ * The last thing that it does, in whatever way it ends.  At the end of a turn it may have noted that
+ * there is more to do, for itself, when its successor slept already.
+ */
+static void vinf_worker_leaves(struct vinf_worker *w)
+{
+	if (w->leaving)
+		return;
+	w->leaving = true;
+	if (test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
+		vinf_queue_wake(w->q);
+	queue_work(vinf_wq, &w->reap);
+}
+
 static bool vinf_worker_run(void *data)
 {
 	struct vinf_worker *w = data;
 
 	if (READ_ONCE(w->leave)) {
-		if (!w->leaving) {
-			w->leaving = true;
-			queue_work(vinf_wq, &w->reap);
-		}
+		vinf_worker_leaves(w);
 		return false;
 	}
 	if (!test_and_clear_bit(VINF_Q_WORK, &w->q->flags))
@@ -241,10 +252,7 @@ static void vinf_worker_killed(void *data)
 	}
 	spin_unlock_irqrestore(&q->wake_lock, flags);
 
-	if (!w->leaving) {
-		w->leaving = true;
-		queue_work(vinf_wq, &w->reap);
-	}
+	vinf_worker_leaves(w);
 }
 
 /**
