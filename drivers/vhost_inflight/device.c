@@ -67,12 +67,9 @@ static int vinf_dev_setup(struct vinf_dev *dev, const struct vinf_params *p)
 	if (ret)
 		return ret;
 	/* An engine is held only while a node is open; here it says what a device may offer. */
-	ret = vinf_engine_wait(false);
-	if (ret)
-		return ret;
-	engine = vinf_engine_get();
-	if (!engine)
-		return -ENODEV;
+	engine = vinf_engine_await();
+	if (IS_ERR_OR_NULL(engine))
+		return engine ? PTR_ERR(engine) : -ENODEV;
 	dev->features &= engine->features | ~VINF_RING_FEATURES;
 	vinf_engine_put(engine);
 	ret = vinf_iotlb_init(dev);

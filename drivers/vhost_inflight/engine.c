@@ -366,6 +366,27 @@ const struct vinf_engine_ops *vinf_engine_get(void)
 	return ops;
 }
 
+/*
+ * The same, for who can wait while one is being exchanged, and holds no lock: also one that goes
+ * after the first look.  NULL when there is none; ERR_PTR(-EINTR).
+ */
+const struct vinf_engine_ops *vinf_engine_await(void)
+{
+	bool away = vinf_engine_away();
+
+	for (;;) {
+		const struct vinf_engine_ops *ops;
+		int ret = vinf_engine_wait(false);
+
+		if (ret)
+			return ERR_PTR(ret);
+		ops = vinf_engine_get();
+		if (ops || away)
+			return ops;
+		away = true;
+	}
+}
+
 void vinf_engine_put(const struct vinf_engine_ops *ops)
 {
 	if (ops)

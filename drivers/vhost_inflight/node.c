@@ -8,6 +8,27 @@
 
 #include "vinf.h"
 
+/* One more, which holds the engine. */
+static int vinf_node_count(struct vinf_dev *dev, bool nonblock)
+{
+	int ret = vinf_engine_wait(nonblock);
+
+	if (ret)
+		return ret;
+	mutex_lock(&dev->open_lock);
+	/* There is an engine while the node is open, but for an exchange that takes very long. */
+	if (!dev->gone && !dev->engine)
+		WRITE_ONCE(dev->engine, vinf_engine_get());
+	if (dev->gone)
+		ret = -ENODEV;
+	else if (!dev->engine)
+		ret = -ENXIO;
+	else
+		dev->opens++;
+	mutex_unlock(&dev->open_lock);
+	return ret;
+}
+
 /**
  * vinf_node_open - open() of a node
  * @inode: the node
@@ -22,26 +43,17 @@
 static int vinf_node_open(struct inode *inode, struct file *file)
 {
 	struct vinf_dev *dev = container_of(inode->i_cdev, struct vinf_dev, cdev);
+	bool nonblock = file->f_flags & O_NONBLOCK, away = vinf_engine_away();
 	struct vinf_file *vf;
 	int ret;
 
-	ret = vinf_engine_wait(file->f_flags & O_NONBLOCK);
-	if (ret)
-		return ret;
 	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);
 	if (!vf)
 		return -ENOMEM;
-	mutex_lock(&dev->open_lock);
-	/* There is an engine while the node is open, but for an exchange that takes very long. */
-	if (!dev->gone && !dev->engine)
-		WRITE_ONCE(dev->engine, vinf_engine_get());
-	if (dev->gone)
-		ret = -ENODEV;
-	else if (!dev->engine)
-		ret = -ENXIO;
-	else
-		dev->opens++;
-	mutex_unlock(&dev->open_lock);
+	ret = vinf_node_count(dev, nonblock);
+	/* It went after the wait. */
+	if (ret == -ENXIO && !away)
+		ret = vinf_node_count(dev, nonblock);
 	if (ret) {
 		kfree(vf);
 		return ret;

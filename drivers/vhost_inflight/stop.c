@@ -198,8 +198,8 @@ static int vinf_stop_leave(struct vinf_dev *dev, const struct vinf_move *move)
 	for (i = 0; i < dev->nr_queues; i++)
 		dev->queue[i].vq.handed = 1;
 	ret = vinf_start_queues(dev);
-	/* virtio 1.4, 2.1.2, once more. */
-	if (ret && (dev->stop.bits & VINF_S_SUSPEND))
+	/* virtio 1.4, 2.1.2, once more.  But it can be tried again when there is an engine. */
+	if (ret && ret != -ENXIO && (dev->stop.bits & VINF_S_SUSPEND))
 		atomic_set(&dev->needs_reset, 1);
 	return ret;
 }

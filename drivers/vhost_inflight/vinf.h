@@ -782,6 +782,7 @@ bool vinf_engine_away(void);
 int vinf_engine_wait(bool nonblock);
 void vinf_engine_name(char *buf, size_t size);
 const struct vinf_engine_ops *vinf_engine_get(void);
+const struct vinf_engine_ops *vinf_engine_await(void);
 void vinf_engine_put(const struct vinf_engine_ops *ops);
 
 #endif /* _VINF_H */
