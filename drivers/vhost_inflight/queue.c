@@ -106,9 +106,9 @@ void vinf_queue_forget(struct vinf_queue *q)
 
 /*
  * What was kept when the device was reset is gone on with only by who says exactly where it stood:
- * QEMU at 'cont', but no new driver.  A split ring's base has no used position.
+ * QEMU at 'cont', but no new driver.  A split ring's base has no used position.  vinf_dev.lock held.
  */
-static bool vinf_queue_resumes(const struct vinf_queue *q)
+bool vinf_queue_resumes(const struct vinf_queue *q)
 {
 	const struct vinf_pos *pos = &q->vq.pos, *was = &q->resume_pos;
 

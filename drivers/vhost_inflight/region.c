@@ -143,7 +143,7 @@ static bool vinf_region_awaited(const struct vinf_dev *dev)
 	int i;
 
 	for (i = 0; i < dev->nr_queues; i++)
-		if (dev->queue[i].vq.handed || dev->queue[i].resumes)
+		if (dev->queue[i].vq.handed || vinf_queue_resumes(&dev->queue[i]))
 			return true;
 	return false;
 }

@@ -704,6 +704,7 @@ void vinf_queue_init(struct vinf_queue *q, struct vinf_dev *dev, u16 index);
 void vinf_queue_destroy(struct vinf_queue *q);
 void vinf_queue_forget(struct vinf_queue *q);
 int vinf_queue_start(struct vinf_queue *q);
+bool vinf_queue_resumes(const struct vinf_queue *q);
 void vinf_queue_drop_kept(struct vinf_queue *q);
 u32 vinf_queue_held_back(struct vinf_queue *q, unsigned long deadline);
 void vinf_queue_leave(struct vinf_queue *q);

@@ -577,6 +577,29 @@ TEST_F_TIMEOUT(path, another_driver, 60)
 	}
 }
 
+/* What was kept was lost with a page of the region: who would go on with it is told, and who begins is not kept from it. */
+TEST_F_TIMEOUT(path, hole_and_another_driver, 60)
+{
+	struct vhost_inflight_event e;
+	struct vd_guest *g = &self->g;
+	__u32 base[VD_GUEST_QUEUES];
+	struct vd *d = &g->r.d;
+
+	ASSERT_EQ(0, park(g, OUT));
+	ASSERT_EQ(0, vd_suspend(d));
+	ASSERT_EQ(0, vd_get_bases(d, base));
+	ASSERT_EQ(0, vd_reset(d));
+	ASSERT_EQ(0, fallocate(g->reg.arg.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+	EXPECT_EQ(-ESTALE, vd_cont(g, base));
+	ASSERT_EQ(0, vd_reset(d));
+	ASSERT_EQ(0, vd_backing_mend(&g->r.b));
+	ASSERT_EQ(0, vd_new_driver(g, true));
+	EXPECT_EQ(0, vd_until_event(&g->look, VHOST_INFLIGHT_EVENT_DROPPED, &e));
+	EXPECT_NE(vd_ino(g->reg.arg.fd), vd_inflight_ino(&g->look));
+	ASSERT_EQ(0, vd_inflight_take(&g->look, &g->reg, variant->packed));
+	ASSERT_EQ(0, all_well(g, 0));
+}
+
 /* Of a running device: it does not wait for what may never heal. */
 TEST_F_TIMEOUT(path, reset_gives_back, 60)
 {
