@@ -80,10 +80,11 @@ static u32 vinf_queue_describe(const struct vinf_queue *q, struct vhost_inflight
 
 		/*
 		 * The disk's, or the engine's, which may hold back what has its answer, or kept of
-		 * a queue that is stopped.
+		 * a queue that is stopped.  What it has found in a region and not begun again is
+		 * not known yet.
 		 */
 		if (!io->started && !io->left &&
-		    !(q->engine && i < q->vq.num && q->engine->holds(&q->vq, i)))
+		    !(q->engine && i < q->vq.num && io->req.taken && q->engine->holds(&q->vq, i)))
 			continue;
 		if (n < room)
 			vinf_io_describe(io, &r[n]);
