@@ -106,7 +106,8 @@ void vinf_queue_forget(struct vinf_queue *q)
 
 /*
  * What was kept when the device was reset is gone on with only by who says exactly where it stood:
- * QEMU at 'cont', but no new driver.  A split ring's base has no used position.  vinf_dev.lock held.
+ * QEMU at 'cont', but no new driver.  A split ring's base has no used position.  vinf_dev.lock
+ * held.
  */
 bool vinf_queue_resumes(const struct vinf_queue *q)
 {

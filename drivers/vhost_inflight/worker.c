@@ -194,8 +194,8 @@ static bool vinf_worker_policy(struct vinf_worker *w)
 }
 
 /*
- * The last thing that it does, in whatever way it ends.  At the end of a turn it may have noted that
- * there is more to do, for itself, when its successor slept already.
+ * The last thing that it does, in whatever way it ends.  At the end of a turn it may have noted
+ * that there is more to do, for itself, when its successor slept already.
  */
 static void vinf_worker_leaves(struct vinf_worker *w)
 {

@@ -172,8 +172,8 @@ static int hand_over(struct side *s, struct leave *l, struct move *mv)
 /* ---- ends ---- */
 
 /*
- * Until the disk has answered all that was left behind: until then SET_FD and DRIVER_OK are refused.
- * That may take as long as the disk hangs, and nobody else has the guest.
+ * Until the disk has answered all that was left behind: until then SET_FD and DRIVER_OK are
+ * refused. That may take as long as the disk hangs, and nobody else has the guest.
  */
 static int await_disk(const struct side *s)
 {

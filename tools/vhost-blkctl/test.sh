@@ -489,9 +489,10 @@ wait "$pid"
 is "  and well" test $? = 0
 # A pipe that nobody reads from the beginning.
 mkfifo "$tmp/pipe"
-exec {reads}<>"$tmp/pipe" {writes}>"$tmp/pipe" {reads}<&-
+exec {reads}<>"$tmp/pipe"
+exec {writes}>"$tmp/pipe" {reads}<&-
 for option in "" --json; do
-	FAKE_EVENTS="1 2 wait 5/2" "$ctl" events --follow $option a >&"$writes" 2> "$tmp/err"
+	FAKE_EVENTS="1 2 wait 5/2" "$ctl" events --follow $option a 2> "$tmp/err" 1>&"$writes"
 	is "events --follow $option that nobody reads, with events to print" test $? = 0
 	is "  without a word" test ! -s "$tmp/err"
 done

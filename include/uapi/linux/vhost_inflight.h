@@ -364,8 +364,8 @@ struct vhost_inflight_fd {
  *
  * The region is there from DRIVER_OK on. A reset makes it fresh and keeps it, unless features are
  * negotiated that need another size, or a hole was punched into its file; that of a device that
- * stands still with something in it is fresh only once a new driver uses the queue, see "STOP". After the end of an owner it is to be
- * had until the next DRIVER_OK.
+ * stands still with something in it is fresh only once a new driver uses the queue, see "STOP".
+ * After the end of an owner it is to be had until the next DRIVER_OK.
  *
  *  - ENODATA: there is none yet.
  *  - ESTALE: a hole was punched into the file; what was in there is lost.
