@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "vblk_dev.h"
+#include "vblk_inflight.h"
 #include "kselftest_harness.h"
 
 #define DISK	(16 << 20)
@@ -78,7 +78,7 @@ TEST_F(slow, suspend_drains)
 	__u16 used;
 
 	ASSERT_EQ(0, submit(self->q, n, self->buf, VD_T_IN));
-	ASSERT_EQ(0, wait_depth(d, n));
+	ASSERT_EQ(0, vd_until_taken(self->q));
 	ASSERT_EQ(0, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
 	EXPECT_EQ(n, self->q->used->idx);
 	EXPECT_EQ(n, vd_get_base(d, 0));
@@ -155,7 +155,7 @@ TEST_F(slow, reset_waits_for_bios)
 	ASSERT_EQ(0, vd_backing_write(&self->r.b, 0, self->p, n * 4096));
 	memset(self->p, 0, 1 << 20);
 	ASSERT_EQ(0, submit(self->q, n, self->buf, VD_T_IN));
-	ASSERT_EQ(0, wait_depth(d, n));
+	ASSERT_EQ(0, vd_until_taken(self->q));
 	t0 = vd_now_ms();
 	ASSERT_EQ(0, vd_reset(d));
 	EXPECT_GT(VD_WAIT_MS, vd_now_ms() - t0);
@@ -186,7 +186,7 @@ TEST_F(slow, close_with_requests_out)
 
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, submit(d->q[0], 16, IOVA + (4 << 20), VD_T_IN));
-		ASSERT_EQ(0, wait_depth(d, 16));
+		ASSERT_EQ(0, vd_until_taken(d->q[0]));
 		vd_close(d);
 		/* what is still out keeps the successor waiting, and no longer than that */
 		end = vd_now_ms() + VD_WAIT_MS;
@@ -314,12 +314,18 @@ TEST_F(frozen, timeout_is_changed)
 	struct vd *d = &self->r.d;
 	long t0;
 
-	ASSERT_EQ(0, vd_attr_set(self->r.name, "drain_timeout_ms", "20"));
+	ASSERT_EQ(0, vd_attr_set(self->r.name, "drain_timeout_ms", "1000"));
 	ASSERT_EQ(0, submit(self->q, 1, self->buf, VD_T_OUT));
 	ASSERT_EQ(0, wait_depth(d, 1));
 	t0 = vd_now_ms();
 	EXPECT_EQ(-ETIMEDOUT, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
-	EXPECT_GT(280, vd_now_ms() - t0);
+	EXPECT_LE(990, vd_now_ms() - t0);
+	/* from so long that a slow machine does not make as much of a short one */
+	ASSERT_EQ(0, vd_attr_set(self->r.name, "drain_timeout_ms", "60000"));
+	ASSERT_EQ(0, vd_attr_set(self->r.name, "drain_timeout_ms", "20"));
+	t0 = vd_now_ms();
+	EXPECT_EQ(-ETIMEDOUT, vd_ioctl(d, VHOST_VDPA_SUSPEND, NULL));
+	EXPECT_GT(VD_WAIT_MS, vd_now_ms() - t0);
 }
 
 /* Without a bound it waits for the disk, and SIGKILL ends it all the same. */
@@ -381,8 +387,11 @@ TEST_F(frozen, close_does_not_wait)
 	EXPECT_GT(5000, vd_now_ms() - t0);
 	ASSERT_EQ(0, vd_open(&sup, self->r.name, &opts));
 	ASSERT_EQ(0, vd_info(&sup, &info));
-	/* what the disk had not been given yet was taken back: all, where it refuses what would wait */
-	EXPECT_GE(variant->kind == VD_DM ? 0 : 8, info.orphans);
+	/*
+	 * what the disk had not been given yet was taken back: where it refuses what would wait,
+	 * all but the first, which it has after a while
+	 */
+	EXPECT_GE(variant->kind == VD_DM ? 1 : 8, info.orphans);
 	EXPECT_EQ(VHOST_INFLIGHT_STATE_FREE, info.state);
 	vd_close(&sup);
 	EXPECT_EQ(info.orphans ? -EBUSY : 0, vd_attr_set(self->r.name, "enable", "0"));

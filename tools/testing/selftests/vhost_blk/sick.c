@@ -24,7 +24,7 @@
 #include "kselftest_harness.h"
 
 #define OUT		24		/* requests under way */
-#define AT_ONCE		2000		/* what does not wait for the disk takes no longer, ms */
+#define AT_ONCE		5000		/* what does not wait for the disk takes no longer, ms */
 #define DEADLINE	300		/* of a stop that is to end at it, ms */
 #define LONGER		1000
 

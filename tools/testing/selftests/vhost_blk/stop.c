@@ -855,7 +855,7 @@ TEST_F_TIMEOUT(narrow, preserve, 120)
 	/* unless this machine is so slow that the disk is through */
 	for (round = 0; round < 6 && (round < 2 || !sum); round++) {
 		ASSERT_EQ(0, vd_send_some(g, true, n));
-		ASSERT_EQ(0, vd_inflight_wait(&g->reg, 0, n));
+		ASSERT_EQ(0, vd_until_taken(d->q[0]));
 		ASSERT_EQ(0, vd_stop(d, VD_PRESERVE, VD_WAIT_MS));
 		ASSERT_EQ(0, vd_stopped(d));
 		ASSERT_EQ(0, vd_get_stop(d, 0, &info));
@@ -1682,10 +1682,10 @@ TEST_F_TIMEOUT(suspend, and_resume, 60)
 	int round;
 
 	for (round = 0; round < 3; round++) {
-		/* some are at the late half, and come in their time */
-		ASSERT_EQ(0, vd_send_some(g, true, OUT));
-		ASSERT_EQ(0, vd_inflight_wait(&g->reg, 0, OUT));
+		/* what is out comes in its time */
+		ASSERT_EQ(0, vd_hang(g, OUT));
 		ASSERT_EQ(0, vd_set_status(d, VD_S_RUNS | VD_S_SUSPEND));
+		ASSERT_EQ(0, vd_backing_thaw(&g->r.b));
 		ASSERT_EQ(0, vd_until_status(d, SUSPENDED)) TH_LOG("status %#x", vd_status(d));
 		ASSERT_EQ(0, vd_finish(g, OUT));
 		EXPECT_TRUE(vd_exact(g));

@@ -105,6 +105,21 @@ static inline int vd_inflight_wait(const struct vd_inflight *r, unsigned int que
 	return 0;
 }
 
+/* Until the device has taken all that was made available; it may be done with it, too. */
+static inline int vd_until_taken(const struct vd_queue *q)
+{
+	struct vhost_inflight_queue_info info;
+	long end = vd_now_ms() + VD_WAIT_MS;
+	int ret;
+
+	do {
+		ret = vd_qinfo(q->d, q->index, &info);
+		if (ret || info.avail_idx == (__u16)q->ops->base(q))
+			return ret;
+	} while (vd_now_ms() < end && !poll(NULL, 0, 1));
+	return -ETIMEDOUT;
+}
+
 static inline ino_t vd_ino(int fd)
 {
 	struct stat st;
