@@ -490,6 +490,17 @@ def sweep(args, name, values, argv_of):
     return rounds
 
 
+def apart(args, many, devices):
+    """The same with a processor for the client and the others for all workers, so that no worker moves."""
+    shape = ["--apart", "--depth", "16", "--batch", "4"]
+    return {
+        "queues, apart": sweep(args, "queues, apart", (1, 4, 16), lambda n: [
+            *shape, "--queues", str(n), many.node]),
+        "devices, apart": sweep(args, "devices, apart", (1, 4, 16), lambda n: [
+            *shape, *[d.node for d in devices[:n]]]),
+    }
+
+
 def scale(args, peers):
     """Cost over queues, devices, mappings; memory, many devices, a large guest."""
     many = Device("bench-queues", peers.disk("null-queues"), num_queues=16)
@@ -500,6 +511,7 @@ def scale(args, peers):
             "--queues", str(n), "--depth", "32", "--batch", "8", many.node]),
         "devices": sweep(args, "devices", (1, 4, 16, 64), lambda n: [
             "--depth", "16", "--batch", "4", *[d.node for d in devices[:n]]]),
+        **({} if args.icount else apart(args, many, devices)),
         "maps": sweep(args, "mappings", (1, 10, 100, 1000), lambda n: [
             "--depth", "64", "--maps", str(n), ours]),
         "sparse": sweep(args, "64 GiB", (0, 64), lambda n: [

@@ -60,6 +60,7 @@ static const char help[] =
 	"  --cpu WHO          processor time of that process, or of the threads whose names begin so, is the\n"
 	"                     device's. Other threads of our own process are anyway: the kernel's workers.\n"
 	"                     May be given several times\n"
+	"  --apart            the client on the first processor, the device's threads on all others\n"
 	"  --recover COMMAND  measure something else: a disk that fails all requests, of a device that parks\n"
 	"                     them, is given --depth of each queue; a stop preserves them; the owner goes; COMMAND\n"
 	"                     heals the disk; and the next owner goes on from the inflight region\n"
@@ -144,6 +145,7 @@ static const struct {
 	{ "no-event-idx", &opt.no_event_idx, true },
 	{ "inflight", &opt.inflight, true },
 	{ "iopoll", &opt.iopoll, true },
+	{ "apart", &opt.apart, true },
 	{ "json", &json, true },
 };
 
@@ -303,6 +305,8 @@ static void run(void)
 		recovery = recover(&target[0]);
 		return;
 	}
+	if (opt.apart)
+		measure_apart();
 	drive_rings();
 	measure_over();
 	if (opt.idle > 0)
@@ -384,6 +388,7 @@ static void report(void)
 		{ "p999_us", hist_quantile(999000) / 1000 },
 		{ "client_ns", per(res.client_ns) },
 		{ "device_ns", per(res.device_ns) },
+		{ "switches", per(res.switches) },
 		{ "kicks", per(res.kicks) },
 		{ "calls", per(res.calls) },
 		{ "start_us", target_us(offsetof(struct target, start_ns)) },

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Clocks, latencies, and whose processor time it was. */
 #include <dirent.h>
+#include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,7 @@ bool tick;
 static struct {
 	bool counts;
 	uint64_t begin_ns, begin_ticks, end_ns, alive_ns, alive_done;
-	uint64_t client_ns, device_ns;
+	uint64_t client_ns, device_ns, switches;
 	double ns_per_tick;
 } run;
 
@@ -102,10 +104,10 @@ static uint64_t thread_ns(const char *task)
 	return read_line(path, line, sizeof(line)) ? strtoull(line, NULL, 10) : 0;
 }
 
-/* How often it went to sleep. */
-static uint64_t thread_sleeps(const char *task)
+/* How often it left a processor: to sleep, or also for others. */
+static uint64_t thread_left(const char *task, bool others)
 {
-	static const char key[] = "voluntary_ctxt_switches:";
+	static const char key[] = "voluntary_ctxt_switches:", all[] = "nonvoluntary_ctxt_switches:";
 	char path[320], line[128];
 	uint64_t n = 0;
 	FILE *f;
@@ -114,10 +116,44 @@ static uint64_t thread_sleeps(const char *task)
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
 		if (!strncmp(line, key, sizeof(key) - 1))
-			n = strtoull(line + sizeof(key) - 1, NULL, 10);
+			n += strtoull(line + sizeof(key) - 1, NULL, 10);
+		else if (others && !strncmp(line, all, sizeof(all) - 1))
+			n += strtoull(line + sizeof(all) - 1, NULL, 10);
 	if (f)
 		fclose(f);
 	return n;
+}
+
+static uint64_t thread_sleeps(const char *task)
+{
+	return thread_left(task, false);
+}
+
+static uint64_t thread_switches(const char *task)
+{
+	return thread_left(task, true);
+}
+
+/* The processors of the thread that drives, and which is the first of them. */
+static int first_cpu(cpu_set_t *set)
+{
+	int cpu = 0;
+
+	if (sched_getaffinity(getpid(), sizeof(*set), set))
+		die("no processors: %s", strerror(errno));
+	while (!CPU_ISSET(cpu, set))
+		cpu++;
+	return cpu;
+}
+
+static uint64_t thread_elsewhere(const char *task)
+{
+	cpu_set_t set;
+
+	CPU_CLR(first_cpu(&set), &set);
+	if (sched_setaffinity(atol(strrchr(task, '/') + 1), sizeof(set), &set))
+		die("a thread of the device can't be put elsewhere: %s", strerror(errno));
+	return 1;
 }
 
 /* Of a thread, by its folder in /proc. */
@@ -185,6 +221,20 @@ static uint64_t client_ns(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
+void measure_apart(void)
+{
+	cpu_set_t set;
+	int cpu;
+
+	if (!device(thread_elsewhere))
+		die("the device has no threads that could be put elsewhere");
+	cpu = first_cpu(&set);
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("no processor for the client alone: %s", strerror(errno));
+}
+
 /* ---- a run ---- */
 
 static void on_tick(int sig)
@@ -200,6 +250,7 @@ static void counts_from_now(void)
 		for (unsigned int j = 0; target[i].queue && j < opt.queues; j++)
 			target[i].queue[j].kicks = 0;
 	run.counts = true;
+	run.switches = device(thread_switches);
 	run.device_ns = device(thread_ns);
 	run.client_ns = client_ns();
 	run.begin_ticks = ticks();
@@ -228,6 +279,7 @@ static void measure_end(uint64_t now)
 	res.ns = now - run.begin_ns;
 	res.client_ns = client_ns() - run.client_ns;
 	res.device_ns = device(thread_ns) - run.device_ns;
+	res.switches = device(thread_switches) - run.switches;
 	run.ns_per_tick = (double)res.ns / (t - run.begin_ticks);
 	for (unsigned int i = 0; i < nr_targets; i++)
 		for (unsigned int j = 0; target[i].queue && j < opt.queues; j++)

@@ -22,7 +22,7 @@ TARGETS = (
 ICOUNT_TARGETS = (("vduse", 0.5), ("vhost-user", 0.5))
 # 90 % of the floor, where client and device have a processor each: then the device is what it waits for.
 FLOOR_TARGET = 1.11
-AXES = ("queues", "devices", "maps", "sparse")
+AXES = ("queues", "devices", "queues, apart", "devices, apart", "maps", "sparse")
 TRACKING_TARGET = 60
 # In the order of plots.
 PEERS = ("io_uring", "vduse", "vhost-user", "vhost-user-tracked", "vdpa_sim", "ours", "ours-untracked",
@@ -152,15 +152,15 @@ def sweeps(part):
         if name not in AXES:
             continue
         print(f"{name}: {unit} for a request")
-        lines = [("", "client", "device", "device: first", "IOPS", "start us", "mapping us", "stop us")]
+        lines = [("", "client", "device", "device: first", "switches", "IOPS", "start us", "mapping us", "stop us")]
         first = None
         for value, results in rounds.items():
             device = [r["device_ns"] for r in results]
             first = first or device
             lines.append((value, *(f"{statistics.median(r[f] for r in results):.{d}f}" for f, d in (
                 ("client_ns", 0), ("device_ns", 0))), spread([a / b for a, b in zip(device, first)]),
-                *(f"{statistics.median(r[f] for r in results):.0f}" for f in (
-                    "iops", "start_us", "map_us", "stop_us"))))
+                *(f"{statistics.median(r[f] for r in results):.{d}f}" for f, d in (
+                    ("switches", 3), ("iops", 0), ("start_us", 0), ("map_us", 0), ("stop_us", 0)))))
         table(lines)
     if "memory_kib" in part["scale"]:
         print("free memory that a device takes while it runs, without its client's, KiB")

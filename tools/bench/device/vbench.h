@@ -40,6 +40,7 @@
  * @no_event_idx: do not take VIRTIO_RING_F_EVENT_IDX
  * @inflight: give the device a region to track what is in flight
  * @iopoll: io_uring polls the disk
+ * @apart: the client has a processor, the device's threads have the others
  * @recover: a command that heals the disk; see recover.c
  * @cpu: whose processor time is the device's: pid, or name of threads
  * @nr_cpu: how many
@@ -48,7 +49,7 @@ struct options {
 	unsigned int depth, block, reads, queues, batch, ring, maps;
 	uint64_t sparse, requests;
 	double warmup, time, idle;
-	bool evented, packed, indirect, no_event_idx, inflight, iopoll;
+	bool evented, packed, indirect, no_event_idx, inflight, iopoll, apart;
 	const char *recover;
 	const char *cpu[MAX_CPUS];
 	unsigned int nr_cpu;
@@ -169,12 +170,13 @@ uint64_t choose_features(const struct target *t, uint64_t offered, uint64_t must
  * @ns: how long
  * @client_ns: processor time of the thread that drives
  * @device_ns: of the device's threads, and of those that --cpu names
+ * @switches: how often these left a processor, to sleep or for others
  * @max: longest latency in clock ticks
  * @idle_ns: processor time of the device's threads while it had nothing to do
  * @idle_sleeps: how often they went to sleep meanwhile
  */
 struct result {
-	uint64_t requests, kicks, calls, errors, ns, client_ns, device_ns, max;
+	uint64_t requests, kicks, calls, errors, ns, client_ns, device_ns, switches, max;
 	uint64_t idle_ns, idle_sleeps;
 	uint64_t hist[HIST_BUCKETS];
 };
@@ -226,6 +228,8 @@ static inline bool ticked(void)
 	return __atomic_load_n(&tick, __ATOMIC_RELAXED);
 }
 
+/* For &options.apart, when the device has its threads. */
+void measure_apart(void);
 void measure_begin(void);
 bool measure_tick(uint64_t done);
 /* Nothing came back for so long that nothing will. */
