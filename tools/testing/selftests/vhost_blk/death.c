@@ -125,18 +125,11 @@ static int at_the_disk(struct vd *d)
 	return n < 0 ? n : vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_SUBMITTED);
 }
 
-/* Bounded: DRIVER_OK is refused while a predecessor's requests are out. */
 static int succeed(struct vd *d, const char *name)
 {
-	long end = vd_now_ms() + VD_WAIT_MS;
 	unsigned int i;
-	int ret = vd_open(d, name, &opts) ?: vd_negotiate(d) ?: vd_map_all(d) ?: vd_setup_queues(d);
+	int ret = vd_start_after(d, name, &opts);
 
-	if (ret)
-		return ret;
-	do {
-		ret = vd_driver_ok(d);
-	} while (ret == -EBUSY && vd_now_ms() < end);
 	for (i = 0; i < QUEUES && !ret; i++)
 		ret = vd_rw(d->q[i], VD_T_IN, 0, DATA, 4096);
 	return ret;

@@ -752,8 +752,7 @@ TEST_F(pinned, owner_of_requests_that_are_out)
 		EXPECT_LE(pins + all, vd_pins());
 	}
 	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
-	ASSERT_EQ(0, vd_open(d, self->r.name, &o) ?: vd_negotiate(d));
-	ASSERT_EQ(0, vd_map_all(d) ?: vd_setup_queues(d) ?: vd_patiently(vd_driver_ok(d)));
+	ASSERT_EQ(0, vd_start_after(d, self->r.name, &o));
 	/* unless the owner died soon enough, the disk that refused it has it after all */
 	EXPECT_EQ(info.orphans, has_data(self->fd, 0, 4096));
 	EXPECT_EQ(VD_OK, vd_rw(d->q[0], VD_T_IN, 0, vd_alloc(d, 4096, 4096), 4096));

@@ -181,21 +181,13 @@ TEST_F(slow, close_with_requests_out)
 {
 	struct vd *d = &self->r.d;
 	unsigned int i;
-	long end;
-	int ret;
 
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, submit(d->q[0], 16, IOVA + (4 << 20), VD_T_IN));
 		ASSERT_EQ(0, vd_until_taken(d->q[0]));
 		vd_close(d);
 		/* what is still out keeps the successor waiting, and no longer than that */
-		end = vd_now_ms() + VD_WAIT_MS;
-		ASSERT_EQ(0, vd_open(d, self->r.name, &opts));
-		ASSERT_EQ(0, vd_negotiate(d) ?: vd_map_all(d) ?: vd_setup_queues(d));
-		do {
-			ret = vd_driver_ok(d);
-		} while (ret == -EBUSY && vd_now_ms() < end);
-		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, vd_start_after(d, self->r.name, &opts));
 		ASSERT_EQ(VD_OK, vd_rw(d->q[0], VD_T_IN, 0, IOVA + (4 << 20), 4096));
 	}
 }

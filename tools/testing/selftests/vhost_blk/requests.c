@@ -183,8 +183,7 @@ TEST_F(requests, counters_are_those_of_the_region)
 TEST_F(requests, refused)
 {
 	struct vd *d = &self->r.d;
-	long end = vd_now_ms() + VD_WAIT_MS;
-	int i, n, refused, submitted;
+	int i;
 
 	ASSERT_EQ(0, make(&self->r, VD_DM, variant->packed, variant->in_order));
 	ASSERT_EQ(0, vd_backing_freeze(&self->r.b));
@@ -192,14 +191,7 @@ TEST_F(requests, refused)
 		ASSERT_LE(0, put(d->q[0], i));
 	vd_kick(d->q[0]);
 	/* all of them at first, and that may be over; in the end it has the first */
-	do {
-		n = vd_requests(d, 0, self->got, 3);
-		refused = vd_in_state(self->got, n, VHOST_INFLIGHT_REQUEST_REFUSED);
-		submitted = vd_in_state(self->got, n, VHOST_INFLIGHT_REQUEST_SUBMITTED);
-	} while ((n != 3 || refused != 2 || submitted != 1) && vd_now_ms() < end && !poll(NULL, 0, 1));
-	EXPECT_EQ(3, n);
-	EXPECT_EQ(2, refused);
-	EXPECT_EQ(1, submitted);
+	EXPECT_EQ(0, vd_until_at_disk(d, self->got, ROOM, 1, 2));
 	ASSERT_EQ(0, vd_backing_thaw(&self->r.b));
 	ASSERT_EQ(0, vd_wait(d->q[0], 3, VD_WAIT_MS));
 }
@@ -339,8 +331,7 @@ static int owner_for_a_while(const char *name, unsigned int round, int fd)
 	int i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (vd_open(&v, name, &opts) || vd_negotiate(&v) || vd_map_all(&v) || vd_setup_queues(&v) ||
-	    vd_patiently(vd_driver_ok(&v)))
+	if (vd_start_after(&v, name, &opts))
 		return 1;
 	for (i = 0; i < 4; i++) {
 		vd_fill(vd_ptr(&v, at), 4096, 0, round * 4 + i);

@@ -271,6 +271,13 @@ int vd_start(struct vd *d, const char *name, const struct vd_opts *opts)
 	return ret ?: vd_negotiate(d) ?: vd_map_all(d) ?: vd_setup_queues(d) ?: vd_driver_ok(d);
 }
 
+int vd_start_after(struct vd *d, const char *name, const struct vd_opts *opts)
+{
+	int ret = vd_open(d, name, opts);
+
+	return ret ?: vd_negotiate(d) ?: vd_map_all(d) ?: vd_setup_queues(d) ?: vd_patiently(vd_driver_ok(d));
+}
+
 int vd_reset(struct vd *d)
 {
 	return vd_set_status(d, 0);

@@ -204,6 +204,8 @@ int vd_setup_queues(struct vd *d);		/* allocates rings, and that */
 int vd_map_all(struct vd *d);
 int vd_driver_ok(struct vd *d);			/* CONFIG_CALL and DRIVER_OK */
 int vd_start(struct vd *d, const char *name, const struct vd_opts *opts);
+/* The same of a successor: DRIVER_OK is refused while requests of the owner before are out. */
+int vd_start_after(struct vd *d, const char *name, const struct vd_opts *opts);
 int vd_reset(struct vd *d);
 int vd_restart(struct vd *d);			/* after vd_reset(): everything again with fresh rings */
 void vd_close(struct vd *d);

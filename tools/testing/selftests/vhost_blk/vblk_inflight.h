@@ -176,4 +176,21 @@ static inline int vd_settled(struct vd *d, unsigned int queue, struct vhost_infl
 	return -ETIMEDOUT;
 }
 
+/* Until the disk has so many of the first queue's, refused so many, and there are no others; they are in @r then. */
+static inline int vd_until_at_disk(struct vd *d, struct vhost_inflight_request *r, unsigned int room, int submitted,
+				   int refused)
+{
+	long end = vd_now_ms() + VD_WAIT_MS;
+	int n;
+
+	do {
+		n = vd_requests(d, 0, r, room);
+		if (n < 0 || (n == submitted + refused &&
+			      vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_SUBMITTED) == submitted &&
+			      vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_REFUSED) == refused))
+			return n < 0 ? n : 0;
+	} while (vd_now_ms() < end && !poll(NULL, 0, 1));
+	return -ETIMEDOUT;
+}
+
 #endif /* VBLK_INFLIGHT_H */

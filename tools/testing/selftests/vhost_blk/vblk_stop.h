@@ -328,21 +328,11 @@ static inline int vd_hang(struct vd_guest *g, unsigned int n)
 	return vd_backing_freeze(&g->r.b) ?: vd_send_some(g, true, n) ?: vd_inflight_wait(&g->reg, 0, n);
 }
 
-/* Until the disk has so many, refused so many, and there are no others. */
 static inline int vd_at_disk(struct vd_guest *g, int submitted, int refused)
 {
 	struct vhost_inflight_request r[VD_GUEST_NUM];
-	long end = vd_now_ms() + VD_WAIT_MS;
-	int n;
 
-	do {
-		n = vd_requests(&g->r.d, 0, r, VD_GUEST_NUM);
-		if (n < 0 || (n == submitted + refused &&
-			      vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_SUBMITTED) == submitted &&
-			      vd_in_state(r, n, VHOST_INFLIGHT_REQUEST_REFUSED) == refused))
-			return n < 0 ? n : 0;
-	} while (vd_now_ms() < end && !poll(NULL, 0, 1));
-	return -ETIMEDOUT;
+	return vd_until_at_disk(&g->r.d, r, VD_GUEST_NUM, submitted, refused);
 }
 
 /* On a disk that is frozen and does not block: it has the first, and refused the others. */
